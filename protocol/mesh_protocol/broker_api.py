@@ -1,0 +1,328 @@
+"""The broker's whole vocabulary. Everything a method carries beyond ids, numbers and keys is ciphertext or a signed record.
+
+Payload travels in the frame's body. A body called "items" is `pae.lst` of byte strings. `mesh` is always the mesh id;
+a method that acts for a device needs a hello for that mesh on the same connection first.
+
+The broker speaks first: the notification `challenge` with the fields of `Challenge`.
+"""
+
+from typing import Annotated, Final
+
+import msgspec
+
+from mesh_protocol.op import Answer, Request, Tier, op
+
+VERSION_MIN: Final = 1
+VERSION_MAX: Final = 1
+
+Bytes16 = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Bytes64 = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Range = Annotated[list[Count], msgspec.Meta(min_length=2, max_length=2)]
+MAX_SACKS: Final = 64
+
+
+# Notifications of the broker.
+
+CHALLENGE: Final = "challenge"
+TIP: Final = "tip"
+MAIL: Final = "mail"
+LIVE: Final = "live"
+JOIN_REQUEST: Final = "join_request"
+
+
+class Challenge(Answer, frozen=True):
+    """First words of the broker: what a hello must sign. `broker_key` is pinned by the mesh's chain."""
+
+    challenge: Bytes32
+    broker_key: Bytes32
+    ver_min: int
+    ver_max: int
+
+
+class TipPush(Answer, frozen=True):
+    """The chain of `mesh` grew. `tip` is an encoded signed tip."""
+
+    mesh: Bytes32
+    tip: bytes
+
+
+class MailPush(Answer, frozen=True):
+    """An envelope for this device; body: the envelope. `mseq` numbers the device's mailbox without gaps from 1."""
+
+    mesh: Bytes32
+    mseq: Count
+
+
+class LivePush(Answer, frozen=True):
+    """A live frame; body: the sealed frame."""
+
+    mesh: Bytes32
+    channel: Bytes16
+
+
+class JoinPush(Answer, frozen=True):
+    """Somebody asks to join, sent to the mesh's signers; body: the join request. `id` names it in the invite mailbox."""
+
+    mesh: Bytes32
+    id: Count
+
+
+# Hello.
+
+
+class HelloAnswer(Answer, frozen=True):
+    """The broker's half of the mutual hello. `tip` is the broker's newest signed tip of the mesh."""
+
+    version: int
+    session_id: Bytes16
+    server_ms: Count
+    sig: Bytes64
+    tip: bytes
+
+
+@op(
+    "hello",
+    answer=HelloAnswer,
+    tier=Tier.STATUS,
+    errors=("unknown_on_broker", "broker_refused", "clone", "admission_needed", "version_mismatch", "chain_invalid"),
+)
+class Hello(Request, frozen=True):
+    """Prove a device's key, or the key of an open invite, for one mesh.
+
+    With `create`, the body holds items: the records (genesis and the first epoch) of a mesh new to this broker, whose
+    first device this is; `admission` is the HMAC proof of the broker's admission token, empty on loopback.
+    """
+
+    mesh: Bytes32
+    device: Bytes32
+    nonce: Bytes32
+    ver_min: int
+    ver_max: int
+    generation: Count
+    sig: Bytes64
+    invite: bool = False
+    create: bool = False
+    admission: bytes = b""
+
+
+# Chain.
+
+
+class TipAnswer(Answer, frozen=True):
+    """The broker's newest signed tip of the mesh, encoded."""
+
+    tip: bytes
+
+
+@op(
+    "chain.append",
+    answer=TipAnswer,
+    tier=Tier.AGENT,
+    errors=("chain_conflict", "chain_invalid", "not_allowed", "too_large"),
+)
+class ChainAppend(Request, frozen=True):
+    """Append records in one commit if the chain still ends with `previous`.
+
+    Body: items of two: items of the records, items of the epoch seals that belong to them.
+    """
+
+    mesh: Bytes32
+    previous: Bytes32
+
+
+class ChainAnswer(Answer, frozen=True):
+    """Body: items, the records in order. `more` says that another read is needed."""
+
+    more: bool
+
+
+@op("chain.read", answer=ChainAnswer, tier=Tier.STATUS, errors=("not_allowed",))
+class ChainRead(Request, frozen=True):
+    """Records of the chain after the first `after` ones, as many as fit a frame. For members and open invites."""
+
+    mesh: Bytes32
+    after: Count
+
+
+class SealsAnswer(Answer, frozen=True):
+    """Body: items, the encoded seals."""
+
+    count: int
+
+
+@op("seals.read", answer=SealsAnswer, tier=Tier.AGENT)
+class SealsRead(Request, frozen=True):
+    """The epoch seals that lie here for the calling device."""
+
+    mesh: Bytes32
+
+
+class Done(Answer, frozen=True):
+    """It is done and durable."""
+
+
+@op("seals.ack", answer=Done, tier=Tier.AGENT)
+class SealsAck(Request, frozen=True):
+    """The seals of epochs up to `epoch` are kept by the calling device; the broker may drop them."""
+
+    mesh: Bytes32
+    epoch: Count
+
+
+# Prekeys.
+
+
+@op("prekey.put", answer=Done, tier=Tier.AGENT, errors=("bad_envelope",))
+class PrekeyPut(Request, frozen=True):
+    """Publish the calling device's newest signed prekey. Body: the encoded prekey."""
+
+    mesh: Bytes32
+
+
+class PrekeyAnswer(Answer, frozen=True):
+    """Body: items, the encoded signed prekeys that exist, in the order asked for."""
+
+    count: int
+
+
+@op("prekey.take", answer=PrekeyAnswer, tier=Tier.STATUS, errors=("not_allowed",))
+class PrekeyTake(Request, frozen=True):
+    """Signed prekeys of devices. An invite's key may ask for the mesh's signers only."""
+
+    mesh: Bytes32
+    devices: Annotated[list[Bytes32], msgspec.Meta(min_length=1, max_length=256)]
+
+
+# Mail.
+
+
+class AcceptAnswer(Answer, frozen=True):
+    """The envelope lies durably in the mailbox. A repeated envelope gets the same answer."""
+
+    accept_seq: Count
+    accepted_ms: Count
+
+
+@op(
+    "mail.send",
+    answer=AcceptAnswer,
+    tier=Tier.AGENT,
+    errors=(
+        "unknown_device",
+        "not_allowed",
+        "mailbox_full",
+        "rate_limited",
+        "too_large",
+        "bad_envelope",
+        "storage_full",
+    ),
+)
+class MailSend(Request, frozen=True):
+    """Accept an envelope for another device of the mesh. Body: the envelope, whose outer fields say from, to and which."""
+
+    mesh: Bytes32
+
+
+class ResumeAnswer(Answer, frozen=True):
+    """`next_mseq`: the number the mailbox gives next. Lower than one the device saw before means a restored broker."""
+
+    next_mseq: Count
+
+
+@op("mail.resume", answer=ResumeAnswer, tier=Tier.AGENT)
+class MailResume(Request, frozen=True):
+    """Start the stream of `mail` notifications: everything above `acked` that is not in `sacks` (closed ranges)."""
+
+    mesh: Bytes32
+    acked: Count
+    sacks: Annotated[list[Range], msgspec.Meta(max_length=MAX_SACKS)] = []
+
+
+MAIL_ACK: Final = "mail.ack"
+
+
+@op(MAIL_ACK, answer=Done, tier=Tier.AGENT)
+class MailAck(Request, frozen=True):
+    """Committed here: the broker deletes these rows. Cumulative `acked` and closed ranges above it. Sent as a notification."""
+
+    mesh: Bytes32
+    acked: Count
+    sacks: Annotated[list[Range], msgspec.Meta(max_length=MAX_SACKS)] = []
+
+
+# Live.
+
+
+@op("live.subscribe", answer=Done, tier=Tier.AGENT)
+class LiveSubscribe(Request, frozen=True):
+    """Replace the connection's channels in this mesh."""
+
+    mesh: Bytes32
+    channels: Annotated[list[Bytes16], msgspec.Meta(max_length=64)]
+
+
+LIVE_PUBLISH: Final = "live.publish"
+
+
+@op(LIVE_PUBLISH, answer=Done, tier=Tier.AGENT, errors=("too_large", "rate_limited"))
+class LivePublish(Request, frozen=True):
+    """Send a live frame to the channel's other subscribers now. Never stored. Body: the sealed frame, at most 4 KiB."""
+
+    mesh: Bytes32
+    channel: Bytes16
+
+
+# Joining.
+
+
+class JoinAnswer(Answer, frozen=True):
+    """The request lies in the invite mailbox until a signer admits it or it expires."""
+
+    id: Count
+    signers_online: int
+
+
+@op("join.ask", answer=JoinAnswer, tier=Tier.STATUS, errors=("not_allowed", "too_large", "rate_limited"))
+class JoinAsk(Request, frozen=True):
+    """Ask to be admitted; only on a connection whose hello proved the invite's key. Body: the join request."""
+
+    mesh: Bytes32
+    invite: Bytes32
+
+
+class JoinListAnswer(Answer, frozen=True):
+    """`ids` name the requests in the body's items, in order."""
+
+    ids: list[Count]
+
+
+@op("join.list", answer=JoinListAnswer, tier=Tier.AGENT, errors=("not_allowed",))
+class JoinList(Request, frozen=True):
+    """The join requests that wait; for signers."""
+
+    mesh: Bytes32
+
+
+@op("join.drop", answer=Done, tier=Tier.AGENT, errors=("not_allowed",))
+class JoinDrop(Request, frozen=True):
+    """A request was refused or is answered: forget it; for signers."""
+
+    mesh: Bytes32
+    id: Count
+
+
+class StatsAnswer(Answer, frozen=True):
+    """What the broker holds for the calling device."""
+
+    mailbox_rows: Count
+    mailbox_bytes: Count
+    devices_online: Count
+
+
+@op("stats", answer=StatsAnswer, tier=Tier.AGENT)
+class Stats(Request, frozen=True):
+    """Counts of the calling device's mailbox and of the mesh's live devices."""
+
+    mesh: Bytes32
