@@ -86,7 +86,19 @@ class HelloAnswer(Answer, frozen=True):
     "hello",
     answer=HelloAnswer,
     tier=Tier.STATUS,
-    errors=("unknown_on_broker", "broker_refused", "clone", "admission_needed", "version_mismatch", "chain_invalid"),
+    errors=(
+        "unknown_on_broker",
+        "broker_refused",
+        "invite_unknown",
+        "invite_used",
+        "invite_expired",
+        "clone",
+        "admission_needed",
+        "version_mismatch",
+        "chain_invalid",
+        "rate_limited",
+        "storage_full",
+    ),
 )
 class Hello(Request, frozen=True):
     """Prove a device's key, or the key of an open invite, for one mesh.
@@ -120,7 +132,7 @@ class TipAnswer(Answer, frozen=True):
     "chain.append",
     answer=TipAnswer,
     tier=Tier.AGENT,
-    errors=("chain_conflict", "chain_invalid", "not_allowed", "too_large"),
+    errors=("chain_conflict", "chain_invalid", "not_allowed", "too_large", "rate_limited", "storage_full"),
 )
 class ChainAppend(Request, frozen=True):
     """Append records in one commit if the chain still ends with `previous`.
@@ -174,7 +186,7 @@ class SealsAck(Request, frozen=True):
 # Prekeys.
 
 
-@op("prekey.put", answer=Done, tier=Tier.AGENT, errors=("bad_envelope",))
+@op("prekey.put", answer=Done, tier=Tier.AGENT, errors=("bad_envelope", "storage_full"))
 class PrekeyPut(Request, frozen=True):
     """Publish the calling device's newest signed prekey. Body: the encoded prekey."""
 
@@ -187,7 +199,7 @@ class PrekeyAnswer(Answer, frozen=True):
     count: int
 
 
-@op("prekey.take", answer=PrekeyAnswer, tier=Tier.STATUS, errors=("not_allowed",))
+@op("prekey.take", answer=PrekeyAnswer, tier=Tier.STATUS, errors=("not_allowed", "rate_limited"))
 class PrekeyTake(Request, frozen=True):
     """Signed prekeys of devices. An invite's key may ask for the mesh's signers only."""
 
@@ -226,9 +238,14 @@ class MailSend(Request, frozen=True):
 
 
 class ResumeAnswer(Answer, frozen=True):
-    """`next_mseq`: the number the mailbox gives next. Lower than one the device saw before means a restored broker."""
+    """`next_mseq`: the number the mailbox gives next. Lower than one the device saw before means a restored broker.
+
+    `floor`: the lowest number above `acked` that still lies here, or `next_mseq`. What is below it and never came has
+    expired, so the device may count it as acknowledged.
+    """
 
     next_mseq: Count
+    floor: Count
 
 
 @op("mail.resume", answer=ResumeAnswer, tier=Tier.AGENT)
@@ -284,7 +301,12 @@ class JoinAnswer(Answer, frozen=True):
     signers_online: int
 
 
-@op("join.ask", answer=JoinAnswer, tier=Tier.STATUS, errors=("not_allowed", "too_large", "rate_limited"))
+@op(
+    "join.ask",
+    answer=JoinAnswer,
+    tier=Tier.STATUS,
+    errors=("not_allowed", "too_large", "rate_limited", "bad_envelope", "storage_full"),
+)
 class JoinAsk(Request, frozen=True):
     """Ask to be admitted; only on a connection whose hello proved the invite's key. Body: the join request."""
 

@@ -133,7 +133,7 @@ def read_request(operation: Operation, params: Params, body: bytes = b"", *, new
 
     Raises `MeshError` with `unknown_field`, `newer_client` or `bad_request`.
     """
-    known = operation.request.__struct_fields__
+    known = operation.request.__struct_encode_fields__
     unknown = sorted(params.keys() - set(known))
     if unknown:
         if newer and operation.drops_unknown:
@@ -162,8 +162,15 @@ def write_answer(answer: Answer) -> dict[str, JsonValue]:
 def write_params(request: Request) -> Params:
     """The request as it travels; fields at their default are left out."""
     built: Params = msgspec.to_builtins(request, builtin_types=(bytes,))
-    defaults = {f.name: f.default for f in msgspec.structs.fields(request)}
-    return {name: value for name, value in built.items() if value != defaults[name]}
+    for field_info in msgspec.structs.fields(request):
+        default = field_info.default
+        if field_info.default_factory is not msgspec.NODEFAULT:  # msgspec's form of `[]` and `{}`
+            default = field_info.default_factory()
+        if default is not msgspec.NODEFAULT:
+            name = field_info.encode_name
+            if built[name] == msgspec.to_builtins(default, builtin_types=(bytes,)):
+                del built[name]
+    return built
 
 
 A = TypeVar("A", bound=Answer)

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import trio
 
 from mesh_protocol.io.link import Link, LinkClosed
+from mesh_protocol.io.outgoing import Outgoing
 from mesh_protocol.wire.codec import JsonValue
 from mesh_protocol.wire.errors import MeshError, RemoteError
 from mesh_protocol.wire.rpc import (
+    MAX_IN_FLIGHT,
     CancelReceived,
     ErrorReceived,
     Event,
@@ -21,12 +23,19 @@ from mesh_protocol.wire.rpc import (
     ResponseReceived,
 )
 
+FAREWELL_SECONDS: Final = 1.0
+"""How long the end of a connection may take: to send what is queued, to read what the other side said last."""
+
 
 class Reply(NamedTuple):
-    """An answer: `result` goes into the header, `body` beside it."""
+    """An answer: `result` goes into the header, `body` beside it.
+
+    A handler may name in `sent` what shall follow the answer on this connection, never precede it.
+    """
 
     result: JsonValue
     body: bytes = b""
+    sent: Callable[[], None] | None = None
 
 
 Serve: TypeAlias = Callable[[RequestReceived], Awaitable[Reply]]
@@ -63,16 +72,19 @@ class Connection:
         notified: Notified = drop_notification,
         failed: Failed,
         peer: Peer | None = None,
+        max_calls: int = MAX_IN_FLIGHT,
     ) -> None:
         self._link = link
         self._serve = serve
         self._notified = notified
         self._failed = failed
         self._peer = peer or Peer()
-        self._sending = trio.StrictFIFOLock()
-        self._pending: dict[int, _Waiting] = {}
+        self._outgoing = Outgoing()
+        self._slots = trio.Semaphore(max_calls)
+        self._pending: dict[int, Call] = {}
         self._serving: dict[int, trio.CancelScope] = {}
         self._closed: str | None = None
+        self._ended = trio.Event()
         self.last_heard = trio.current_time()
         """trio time of the newest bytes from the other side."""
 
@@ -87,28 +99,41 @@ class Connection:
         return self._peer.unfinished
 
     async def call(self, method: str, params: Params, body: bytes = b"", *, seconds: float = math.inf) -> Reply:
-        """Call the other side. Raises `RemoteError`, `LinkClosed`, or `trio.TooSlowError` after `seconds`."""
-        if self._closed is not None:
-            raise LinkClosed(self._closed)
-        request_id, data = self._peer.request(method, params, body)
-        waiting = self._pending[request_id] = _Waiting()
+        """Call the other side. Raises `RemoteError`, `LinkClosed`, or `trio.TooSlowError` after `seconds`.
+
+        A call that is cancelled or too slow is taken back: the other side is told, its answer is dropped.
+        """
+        with trio.fail_after(seconds):
+            return await (await self.begin(method, params, body))._reply()
+
+    async def begin(self, method: str, params: Params, body: bytes = b"") -> "Call":
+        """Send a request and return before its answer: calls begun one after another arrive in that order.
+
+        Waits while the other side owes as many answers as it takes at once. Raises `LinkClosed`; `CodecError` or
+        `FrameError` for what cannot travel. Whoever begins a call must ask for its reply.
+        """
+        self._check_open()
         try:
-            with trio.fail_after(seconds) if seconds != math.inf else trio.CancelScope():
+            self._slots.acquire_nowait()
+        except trio.WouldBlock:
+            await self._slots.acquire()
+        try:
+            self._check_open()
+            request_id, data = self._peer.request(method, params, body)
+            call = self._pending[request_id] = Call(self, request_id)
+            try:
                 await self._send(data)
-                await waiting.event.wait()
-        except trio.TooSlowError:
-            await self._send(self._peer.cancel(request_id))
+            except BaseException:  # nothing was sent: the other side owes no answer
+                del self._pending[request_id]
+                self._peer.withdraw(request_id)
+                raise
+        except BaseException:
+            self._slots.release()
             raise
-        finally:
-            self._pending.pop(request_id, None)
-        outcome = waiting.outcome
-        if isinstance(outcome, Reply):
-            return outcome
-        if isinstance(outcome, RemoteError):
-            raise outcome
-        raise LinkClosed(self._closed or "closed")
+        return call
 
     async def notify(self, method: str, params: Params, body: bytes = b"") -> None:
+        """Send a notification. Raises as `begin` does."""
         await self._send(self._peer.notify(method, params, body))
 
     async def send_encoded(self, frame: bytes) -> None:
@@ -116,45 +141,76 @@ class Connection:
         await self._send(frame)
 
     async def _send(self, data: bytes) -> None:
+        """Queue a frame when there is room. Whole or, cancelled, not at all."""
+        self._check_open()
+        if not self._outgoing.put_now(data):
+            async with self._outgoing.turn():
+                self._check_open()
+                self._outgoing.put(data)
+
+    def _check_open(self) -> None:
         if self._closed is not None:
             raise LinkClosed(self._closed)
-        async with self._sending:
-            await self._link.send(data)
+
+    def _end(self, why: str) -> None:
+        """From here on nothing is sent, and everybody who waits is told `why`."""
+        self._closed = self._closed or why
+        self._ended.set()
+        self._outgoing.close()
+        for call in self._pending.values():
+            call.event.set()
+        for _ in range(self._slots.statistics().tasks_waiting):
+            self._slots.release()
+
+    async def wait_closed(self) -> None:
+        """Return when the connection has ended, by either side."""
+        await self._ended.wait()
 
     async def aclose(self, why: str = "closed by this side") -> None:
-        """End the connection; `run` returns and waiting calls raise."""
-        if self._closed is None:
-            self._closed = why
-        await self._link.aclose()
+        """Send what is queued (a second at most) and end the connection; `run` returns, waiting calls raise."""
+        self._end(why)
+        try:
+            with trio.move_on_after(FAREWELL_SECONDS):
+                await self._outgoing.flushed()
+        finally:
+            await self._link.aclose()
 
     async def run(self) -> str:
-        """Read until the end; returns why it ended."""
+        """Read and write until the end; returns why it ended."""
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write, nursery.cancel_scope)
                 try:
                     await self._read(nursery)
                 finally:
                     nursery.cancel_scope.cancel()
         finally:
-            self._closed = self._closed or "cancelled"
-            for waiting in self._pending.values():
-                waiting.event.set()
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+            self._end("cancelled")
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + FAREWELL_SECONDS):
                 await self._link.aclose()
-        return self._closed
+        return self._closed or ""
+
+    async def _write(self, connection: trio.CancelScope) -> None:
+        # One task writes, so that a cancelled caller never leaves half a frame on a stream that others share.
+        try:
+            await self._outgoing.pump(self._link)
+        except LinkClosed as error:
+            self._end(str(error))
+            await trio.sleep(FAREWELL_SECONDS)  # it may have said why before it closed: read that first
+            connection.cancel()
 
     async def _read(self, nursery: trio.Nursery) -> None:
         while True:
             try:
                 data = await self._link.receive()
             except LinkClosed as error:
-                self._closed = self._closed or str(error)
+                self._end(str(error))
                 return
             self.last_heard = trio.current_time()
             try:
                 events = [self._peer.receive_message(data)] if self._link.whole else self._peer.receive(data)
             except ProtocolError as error:
-                self._closed = f"protocol error: {error}"
+                self._end(f"protocol error: {error}")
                 return
             for event in events:
                 self._take(event, nursery)
@@ -162,17 +218,20 @@ class Connection:
     def _take(self, event: Event, nursery: trio.Nursery) -> None:
         match event:
             case RequestReceived():
-                nursery.start_soon(self._answer, event, self._begin(event))
+                scope = self._serving[event.id] = trio.CancelScope()  # here: its cancel may come in the same bytes
+                nursery.start_soon(self._answer, event, self._begin(event), scope)
             case NotificationReceived():
-                self._notified(event)
+                try:
+                    self._notified(event)
+                except Exception as error:  # noqa: BLE001 - the boundary between a handler and its connection
+                    self._failed(event.method, error)
             case ResponseReceived():
                 self._settle(event.id, Reply(event.result, event.body))
             case ErrorReceived():
                 self._settle(event.id, event.error)
             case CancelReceived():
-                scope = self._serving.get(event.id)
-                if scope is not None:
-                    scope.cancel()
+                if event.id in self._serving:
+                    self._serving[event.id].cancel()
 
     def _begin(self, request: RequestReceived) -> Awaitable[Reply] | Exception:
         try:
@@ -181,38 +240,75 @@ class Connection:
             return error
 
     def _settle(self, request_id: int, outcome: "Reply | RemoteError") -> None:
-        waiting = self._pending.get(request_id)
-        if waiting is not None:
-            waiting.outcome = outcome
-            waiting.event.set()
+        self._slots.release()
+        call = self._pending.get(request_id)
+        if call is not None:
+            call.outcome = outcome
+            call.event.set()
 
-    async def _answer(self, request: RequestReceived, work: Awaitable[Reply] | Exception) -> None:
-        with trio.CancelScope() as scope:
-            self._serving[request.id] = scope
-            try:
+    async def _answer(
+        self, request: RequestReceived, work: Awaitable[Reply] | Exception, scope: trio.CancelScope
+    ) -> None:
+        outcome: Reply | Exception = MeshError("cancelled")
+        try:
+            with scope:  # inside, so that what a cancelled handler's clean-up raises is caught as well
                 if isinstance(work, Exception):
                     raise work
-                reply = await work
-                data = self._peer.respond(request.id, reply.result, reply.body)
-            except MeshError as error:
-                data = self._peer.fail(request.id, error.code, error.message, error.data)
-            except Exception as error:  # noqa: BLE001 - one bad call must not end its neighbours
-                bug = MeshError("internal", reference=self._failed(request.method, error))
-                data = self._peer.fail(request.id, bug.code, bug.message, bug.data)
-            finally:
-                del self._serving[request.id]
-        if scope.cancelled_caught:
-            gone = MeshError("cancelled")
-            data = self._peer.fail(request.id, gone.code, gone.message, gone.data)
+                outcome = await work
+        except Exception as error:  # noqa: BLE001 - one bad call must not end its neighbours
+            outcome = error
+        del self._serving[request.id]
+        async with self._outgoing.turn():
+            # Until its bytes are queued the request counts as unanswered: who does not read cannot pile up answers.
+            if self._closed is None:
+                self._outgoing.put(self._encode(request, outcome))
+                if isinstance(outcome, Reply) and outcome.sent is not None:
+                    outcome.sent()
+
+    def _encode(self, request: RequestReceived, outcome: object) -> bytes:
         try:
-            await self._send(data)
-        except LinkClosed:
-            return
+            if isinstance(outcome, Reply):
+                return self._peer.respond(request.id, outcome.result, outcome.body)
+            if isinstance(outcome, MeshError):
+                return self._peer.fail(request.id, outcome.code, outcome.message, outcome.data)
+        except ValueError as unfit:  # an answer that cannot travel
+            outcome = unfit
+        error = outcome if isinstance(outcome, Exception) else TypeError(f"not a Reply: {type(outcome).__name__}")
+        bug = MeshError("internal", reference=self._failed(request.method, error))
+        return self._peer.fail(request.id, bug.code, bug.message, bug.data)
 
 
-class _Waiting:
-    __slots__ = ("event", "outcome")
+class Call:
+    """A request that was sent."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_connection", "_id", "event", "outcome")
+
+    def __init__(self, connection: Connection, request_id: int) -> None:
+        self._connection = connection
+        self._id = request_id
         self.event = trio.Event()
         self.outcome: Reply | RemoteError | None = None
+
+    async def reply(self, seconds: float = math.inf) -> Reply:
+        """Wait for the answer. Raises `RemoteError`, `LinkClosed`, or `trio.TooSlowError` after `seconds`.
+
+        When that is cancelled or too slow, the call is taken back.
+        """
+        with trio.fail_after(seconds):
+            return await self._reply()
+
+    async def _reply(self) -> Reply:
+        connection = self._connection
+        try:
+            await self.event.wait()
+        except trio.Cancelled:
+            if connection._closed is None and self.outcome is None:
+                connection._outgoing.put(connection._peer.cancel(self._id))  # tiny, one a call: it need not wait
+            raise
+        finally:
+            connection._pending.pop(self._id, None)
+        if isinstance(self.outcome, Reply):
+            return self.outcome
+        if isinstance(self.outcome, RemoteError):
+            raise self.outcome
+        raise LinkClosed(connection._closed or "closed")

@@ -27,6 +27,14 @@ class MemoryLink:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise LinkClosed("closed") from None
 
+    def send_now(self, frame: bytes) -> bool:
+        """Send without waiting, or not at all (False): what a fan-out needs."""
+        try:
+            self._send.send_nowait(frame)
+        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+        return True
+
     async def receive(self) -> bytes:
         try:
             return await self._receive.receive()

@@ -9,6 +9,7 @@ database is dead and its owner must exit.
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -23,7 +24,7 @@ MAX_BATCH: Final = 256
 PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
-    "PRAGMA wal_autocheckpoint=1000",
+    "PRAGMA wal_autocheckpoint=0",  # the writer does it: SQLite's own would hide a failed fsync of the database file
     "PRAGMA busy_timeout=5000",
     "PRAGMA foreign_keys=ON",
     "PRAGMA trusted_schema=OFF",
@@ -32,8 +33,14 @@ PRAGMAS: Final = (
     "PRAGMA fullfsync=ON",  # macOS: fsync alone does not reach the platter; ignored elsewhere
 )
 
+CHECKPOINT_PAGES: Final = 1000
+"""Pages in the log after which a commit is followed by a checkpoint (SQLite's own default)."""
+
 # A write that found no room fails before anything reached the log's end: rolled back, the database is as it was.
-_NO_ROOM: Final = frozenset({apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE})
+_NO_ROOM: Final = frozenset({apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_SHMSIZE})
+
+# What says that the file or the disk is broken, whichever work met it.
+_BROKEN: Final = (apsw.FullError, apsw.IOError, apsw.CorruptError, apsw.NotADBError)
 
 
 class StorageFailed(Exception):
@@ -121,12 +128,12 @@ class InlineWorker:
 class Pending(Generic[T]):
     """Work that was queued. `wait` returns its result once it is durable, or raises what it raised."""
 
-    __slots__ = ("_done", "_error", "_event", "_result", "_work")
+    __slots__ = ("_callbacks", "_error", "_event", "_result", "_work")
 
     def __init__(self, work: Callable[[apsw.Connection], T]) -> None:
         self._work = work
         self._event = trio.Event()
-        self._done = False
+        self._callbacks: list[Callable[[], None]] = []
         self._result: list[T] = []
         self._error: BaseException | None = None
 
@@ -136,7 +143,29 @@ class Pending(Generic[T]):
             raise self._error
         return self._result[0]
 
+    @property
+    def succeeded(self) -> bool:
+        """It is durable: `wait` returns at once."""
+        return self._event.is_set() and self._error is None
+
+    def settled(self, callback: Callable[[], None]) -> None:
+        """Call `callback` in the event loop when it is durable or has failed; at once if it is decided already.
+
+        For what must follow a commit even if whoever asked for it has gone. It must not raise.
+        """
+        if self._event.is_set():
+            callback()
+        else:
+            self._callbacks.append(callback)
+
+    def _finish(self) -> None:
+        self._event.set()
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
     def _run(self, connection: apsw.Connection) -> None:
+        self._error = None  # of an earlier try
         with connection:  # a savepoint inside the batch's transaction
             self._result = [self._work(connection)]
 
@@ -146,7 +175,7 @@ class Pending(Generic[T]):
 
 
 class Database:
-    """One SQLite file. Open it inside the event loop; close it when the program ends.
+    """One SQLite file (mode 0600). Open it inside the event loop; close it when the program ends.
 
     `migrations` are SQL scripts; entry n brings `user_version` from n to n+1, in one transaction with the number.
     """
@@ -164,23 +193,40 @@ class Database:
         self._worker = worker
         self._queue: deque[Pending[object]] = deque()
         self._failed: StorageFailed | None = None
+        self._closed = False
+        self._committing = False
+        self._log_pages = 0
         self.commits = 0
         """COMMITs so far: what a benchmark counts."""
-        self._writer = _connect(path, vfs)
-        _migrate(self._writer, application_id, migrations)
-        self.reader = _connect(path, vfs)
-        """For bounded reads in the event loop. It sees every commit whose `Pending.wait` has returned."""
-        self.reader.pragma("query_only", 1)
         self.failure = trio.Event()
         """Set when the database is dead: whoever owns it must exit."""
+        if vfs is None:
+            path.touch(mode=0o600)  # the log and its index are given the same mode
+        self._writer = apsw.Connection(str(path), vfs=vfs)
+        try:
+            _check_identity(self._writer, application_id, len(migrations))
+            _configure(self._writer)
+            _migrate(self._writer, application_id, migrations)
+            self.reader = apsw.Connection(str(path), vfs=vfs)
+            """For bounded reads in the event loop. It sees every commit whose `Pending.wait` has returned."""
+            _configure(self.reader)
+        except BaseException:
+            self._writer.close()
+            raise
+        self.reader.pragma("query_only", 1)
+        self._writer.set_wal_hook(self._note_log)
+        self._writer.set_commit_hook(lambda: not self._committing)  # work that commits would commit its neighbours'
         worker.start(self._drain)
 
     def submit(self, work: Callable[[apsw.Connection], T]) -> Pending[T]:
-        """Queue `work` behind all that was queued before. It runs in another thread: it must touch only the connection."""
+        """Queue `work` behind all that was queued before. It runs in another thread: it must touch only the connection.
+
+        It may run twice, when a neighbour in its batch undid them all.
+        """
         pending = Pending(work)
-        if self._failed is not None:
-            pending._fail(self._failed)
-            pending._event.set()
+        if self._failed is not None or self._closed:
+            pending._fail(self._failed or StorageFailed(f"{self.path.name}: closed"))
+            pending._finish()
             return pending
         self._queue.append(pending)  # type: ignore[arg-type]  # the queue does not look at results
         self._worker.kick()
@@ -194,10 +240,15 @@ class Database:
         return await self.submit(work).wait()
 
     def close(self) -> None:
-        """Finish what is queued, then close both connections."""
+        """Finish what is queued, then close both connections. What is submitted later fails."""
+        self._closed = True
         self._worker.stop()
-        self.reader.close()
-        self._writer.close()
+        try:
+            self.reader.close()
+            self._writer.close()
+        except apsw.Error:
+            if self._failed is None:
+                raise
 
     # In the worker.
 
@@ -205,73 +256,114 @@ class Database:
         while self._queue and self._failed is None:
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
             self._commit(batch)
-            self._worker.wake(lambda batch=batch: _finish(batch))  # type: ignore[misc]
+            self._worker.wake(partial(_finish, batch))
+            self._checkpoint()
         if self._failed is not None and self._queue:
-            batch = list(self._queue)
-            self._queue.clear()
-            for pending in batch:
+            rest = [self._queue.popleft() for _ in range(len(self._queue))]
+            for pending in rest:
                 pending._fail(self._failed)
-            self._worker.wake(lambda: _finish(batch))
+            self._worker.wake(partial(_finish, rest))
 
     def _commit(self, batch: list[Pending[object]]) -> None:
-        try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            for pending in batch:
-                self._run_one(pending)
-            self._writer.execute("COMMIT")
-            self.commits += 1
-        except apsw.Error as error:
-            self._abandon(batch, error)
+        while batch:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                undoer = next((pending for pending in batch if not self._keeps(pending)), None)
+                if undoer is None:
+                    self._committing = True
+                    self._writer.execute("COMMIT")
+                    self.commits += 1
+                    return
+            except BaseException as error:  # noqa: BLE001 - a thread that dies would leave everybody waiting
+                self._abandon(batch, error)
+                return
+            finally:
+                self._committing = False
+            batch = [pending for pending in batch if pending is not undoer]
 
-    def _run_one(self, pending: Pending[object]) -> None:
+    def _keeps(self, pending: Pending[object]) -> bool:
+        """Run one piece of work; False when it undid the whole transaction, its neighbours' work with it."""
         try:
             pending._run(self._writer)
-        except (apsw.FullError, apsw.IOError):
+        except _BROKEN:
             raise
-        except Exception as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the caller
             pending._fail(error)
-            if not self._writer.in_transaction:
-                raise apsw.AbortError("the batch was rolled back") from error
+        return self._writer.in_transaction
 
-    def _abandon(self, batch: list[Pending[object]], error: apsw.Error) -> None:
-        code = getattr(error, "extendedresult", getattr(error, "result", 0))
-        recoverable = code in _NO_ROOM or code & 0xFF == apsw.SQLITE_FULL or isinstance(error, apsw.AbortError)
+    def _abandon(self, batch: list[Pending[object]], error: BaseException) -> None:
+        recoverable = _found_no_room(error)
         try:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
         except apsw.Error:
             recoverable = False
-        for pending in batch:
-            if recoverable:
-                pending._fail(MeshError("storage_full"))
-            else:
-                pending._fail(StorageFailed(f"{self.path.name}: {type(error).__name__} {code}"))
         if not recoverable:
-            self._failed = StorageFailed(f"{self.path.name}: {type(error).__name__} {code}")
-            self._worker.wake(self.failure.set)
+            self._die(error)
+        for pending in batch:
+            pending._fail(self._failed or MeshError("storage_full"))
+
+    def _die(self, error: BaseException) -> None:
+        self._failed = StorageFailed(f"{self.path.name}: {type(error).__name__} {_code(error)}")
+        self._worker.wake(self.failure.set)
+
+    def _note_log(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self) -> None:
+        # After the callers were woken: it costs two fsyncs, and what it moves is durable in the log already.
+        if self._failed is not None or self._log_pages < CHECKPOINT_PAGES:
+            return
+        self._log_pages = 0
+        try:
+            self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:
+            return  # a reader is in the way; the next commit tries again
+        except BaseException as error:  # noqa: BLE001 - as in `_commit`
+            if not _found_no_room(error):  # without room the log stays as it is, and nothing is lost
+                self._die(error)
+
+
+def _code(error: BaseException) -> int:
+    """SQLite's extended result code; 0 for what is not SQLite's."""
+    return int(getattr(error, "extendedresult", getattr(error, "result", 0)))
+
+
+def _found_no_room(error: BaseException) -> bool:
+    return isinstance(error, apsw.Error) and (_code(error) in _NO_ROOM or _code(error) & 0xFF == apsw.SQLITE_FULL)
 
 
 def _finish(batch: Sequence[Pending[object]]) -> None:
     for pending in batch:
-        pending._event.set()
+        pending._finish()
 
 
-def _connect(path: Path, vfs: str | None) -> apsw.Connection:
-    connection = apsw.Connection(str(path), vfs=vfs) if vfs else apsw.Connection(str(path))
+def _check_identity(connection: apsw.Connection, application_id: int, newest: int) -> None:
+    """Before anything is written: another program's file stays as it is."""
+    try:
+        version = int(connection.pragma("user_version"))
+        found = int(connection.pragma("application_id"))
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+    except apsw.NotADBError:
+        raise WrongDatabase("this file is not a database") from None
+    if (version or found or tables) and found != application_id:
+        raise WrongDatabase("this file belongs to another program")
+    if version > newest:
+        raise WrongDatabase(f"this file has version {version}, this program knows up to {newest}: update it")
+
+
+def _configure(connection: apsw.Connection) -> None:
     for pragma in PRAGMAS:
         connection.execute(pragma)
-    return connection
+    if connection.pragma("journal_mode") != "wal":
+        raise StorageFailed("this disk cannot hold a write-ahead log: use a local one")
 
 
 def _migrate(connection: apsw.Connection, application_id: int, migrations: Sequence[str]) -> None:
-    version = int(connection.pragma("user_version"))
-    found = int(connection.pragma("application_id"))
-    if (version or found) and found != application_id:
-        raise WrongDatabase("this file belongs to another program")
-    if version > len(migrations):
-        raise WrongDatabase(f"this file has version {version}, this program knows up to {len(migrations)}: update it")
-    for number in range(version, len(migrations)):
+    for number in range(int(connection.pragma("user_version")), len(migrations)):
         with connection:
-            connection.execute(migrations[number])
-            connection.execute(f"PRAGMA user_version={number + 1}")
-            connection.execute(f"PRAGMA application_id={application_id}")
+            for _ in connection.execute(migrations[number]):
+                pass  # a statement that returns rows would hold up those after it
+            connection.pragma("user_version", number + 1)
+            connection.pragma("application_id", application_id)

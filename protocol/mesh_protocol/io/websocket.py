@@ -1,31 +1,42 @@
 """The daemon's side of a WebSocket: one binary message is one frame."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Final
+from urllib.parse import urlsplit
 
 import trio
 import trio_websocket
+import wsproto.utilities
 
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.wire.framing import MAX_BODY, MAX_HEADER, PREFIX
 
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS: Final = 10.0
+CLOSE_SECONDS: Final = 1.0
 
 
 class WebSocketLink:
-    """A link over a trio-websocket connection."""
+    """A link over a trio-websocket connection. A cancelled `send` breaks it: a part of a message may be out."""
 
     whole = True
 
     def __init__(self, connection: trio_websocket.WebSocketConnection) -> None:
         self._connection = connection
+        self._broken = False
 
     async def send(self, frame: bytes) -> None:
+        if self._broken:
+            raise LinkClosed("a message was cut off")
+        self._broken = True
         try:
             await self._connection.send_message(frame)
         except trio_websocket.ConnectionClosed as error:
             raise LinkClosed(_why(error)) from None
+        except wsproto.utilities.ProtocolError:
+            raise LinkClosed("closed") from None
+        self._broken = False
 
     async def receive(self) -> bytes:
         try:
@@ -37,8 +48,11 @@ class WebSocketLink:
         return bytes(message)
 
     async def aclose(self) -> None:
-        with trio.move_on_after(1):
-            await self._connection.aclose()
+        with trio.move_on_after(CLOSE_SECONDS):
+            try:
+                await self._connection.aclose()
+            except wsproto.utilities.ProtocolError:
+                return
 
 
 def _why(error: trio_websocket.ConnectionClosed) -> str:
@@ -48,29 +62,99 @@ def _why(error: trio_websocket.ConnectionClosed) -> str:
 
 @asynccontextmanager
 async def open_websocket(url: str, context: ssl.SSLContext | None) -> AsyncIterator[WebSocketLink]:
-    """Connect to `ws://` or `wss://`. Raises `LinkClosed` when no connection comes about."""
-    try:
-        async with trio.open_nursery() as nursery:
-            with trio.fail_after(CONNECT_SECONDS):
-                connection = await trio_websocket.connect_websocket_url(
-                    nursery,
-                    url,
-                    ssl_context=context,
-                    message_queue_size=16,
-                    max_message_size=PREFIX + MAX_HEADER + MAX_BODY,
-                )
+    """Connect to `ws://` or `wss://` (with `context`, or the system's trust). What the body raises passes as it is.
+
+    Raises `LinkClosed` when no connection comes about within `CONNECT_SECONDS`, as soon as that is known.
+    """
+    raised: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        try:
+            link = await _open(nursery, url, context)
             try:
-                yield WebSocketLink(connection)
+                yield link
             finally:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-                    await connection.aclose()
-                nursery.cancel_scope.cancel()
-    except* (OSError, trio.TooSlowError, trio_websocket.HandshakeError, ssl.SSLError) as group:
-        raise LinkClosed(f"no connection: {type(_first(group)).__name__}") from None
+                with trio.CancelScope(shield=True):
+                    await link.aclose()
+        except BaseException as error:  # noqa: BLE001 - raised again below, where the nursery cannot wrap it
+            raised = error
+        nursery.cancel_scope.cancel()
+    if raised is not None:
+        raise raised
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+async def _open(nursery: trio.Nursery, url: str, context: ssl.SSLContext | None) -> WebSocketLink:
+    parts = urlsplit(url)
+    with trio.move_on_after(CONNECT_SECONDS) as patience:
+        reader = _Reader(nursery, patience)
+        stream = await _connect(parts.hostname or "", parts.port, parts.scheme == "wss", context)
+        try:
+            connection = await trio_websocket.wrap_client_stream(
+                reader,  # type: ignore[arg-type]  # it uses `start_soon` alone
+                stream,
+                parts.netloc.rpartition("@")[2],
+                (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+                message_queue_size=16,
+                max_message_size=PREFIX + MAX_HEADER + MAX_BODY,
+            )
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return WebSocketLink(connection)
+    raise LinkClosed(reader.why or f"no answer within {CONNECT_SECONDS:.0f} s")
+
+
+async def _connect(
+    host: str, port: int | None, secure: bool, context: ssl.SSLContext | None
+) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+    """TCP and TLS by hand: the library would wait for its time-out, and then not say what was wrong."""
+    try:
+        tcp = await trio.open_tcp_stream(host, port or (443 if secure else 80))
+    except OSError as error:
+        raise LinkClosed(f"no connection: {_first_text(error)}") from None
+    if not secure:
+        return tcp
+    tls = trio.SSLStream(tcp, context or ssl.create_default_context(), server_hostname=host, https_compatible=True)
+    try:
+        await tls.do_handshake()
+    except trio.BrokenResourceError as error:
+        await trio.aclose_forcefully(tcp)
+        raise LinkClosed(f"no TLS: {_first_text(error.__cause__ or error)}") from None
+    except BaseException:
+        await trio.aclose_forcefully(tcp)
+        raise
+    return tls
+
+
+def _first_text(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message
+    return getattr(cause, "strerror", None) or type(cause).__name__
+
+
+class _Reader:
+    """Stands where the library wants a nursery for its reading task.
+
+    That task raises what a hostile server provokes (h11 and wsproto errors), and when it ends before the connection is
+    open the library waits on: both would otherwise reach the daemon.
+    """
+
+    def __init__(self, nursery: trio.Nursery, opening: trio.CancelScope) -> None:
+        self._nursery = nursery
+        self._opening = opening
+        self.why: str | None = None
+
+    def start_soon(self, task: Callable[[], Awaitable[None]]) -> None:
+        self._nursery.start_soon(self._run, task)
+
+    async def _run(self, task: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await task()
+            self.why = "the server closed before it answered"
+        except trio_websocket.ConnectionRejected as error:
+            self.why = f"the server answered {error.status_code}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, this connection is over and nothing else
+            self.why = f"not a WebSocket server: {type(error).__name__}"
+        self._opening.cancel()  # without effect once the connection is open

@@ -5,9 +5,15 @@ silently; so size, depth, element count, string and binary lengths, extension ty
 the raw bytes first.
 """
 
-from typing import Final, NamedTuple, TypeAlias
+from __future__ import annotations
 
 import msgpack
+
+from mesh_protocol.wire.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, TypeAlias
 
 JsonValue: TypeAlias = "None | bool | int | float | str | bytes | list[JsonValue] | dict[str, JsonValue]"
 """What travels in a header: JSON's values and byte strings."""
@@ -32,8 +38,11 @@ _packer = msgpack.Packer(use_bin_type=True, strict_types=False, autoreset=True)
 
 
 def encode(value: JsonValue) -> bytes:
-    """The msgpack bytes of `value`."""
-    packed: bytes = _packer.pack(value)
+    """The msgpack bytes of `value`. Raises `CodecError` for what msgpack cannot hold (half a surrogate pair, 2**64)."""
+    try:
+        packed: bytes = _packer.pack(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise CodecError(f"not packable: {type(error).__name__}") from None
     return packed
 
 
@@ -47,113 +56,88 @@ def decode(data: bytes, limits: Limits = DEFAULT) -> JsonValue:
     return value
 
 
-# For each first byte: (extra header bytes that hold a length, payload bytes known from the first byte alone).
-_FIXED: Final = {
-    0xC0: 0,
-    0xC2: 0,
-    0xC3: 0,
-    0xCA: 4,
-    0xCB: 8,
-    0xCC: 1,
-    0xCD: 2,
-    0xCE: 4,
-    0xCF: 8,
-    0xD0: 1,
-    0xD1: 2,
-    0xD2: 4,
-    0xD3: 8,
-}
-_STRING: Final = {0xD9: 1, 0xDA: 2, 0xDB: 4}
-_BINARY: Final = {0xC4: 1, 0xC5: 2, 0xC6: 4}
-_ARRAY: Final = {0xDC: 2, 0xDD: 4}
-_MAP: Final = {0xDE: 2, 0xDF: 4}
+# What a first byte begins, and the number beside it: bytes to skip; a length; or, sized, the width of the length field.
+_SKIP, _BINARY, _TEXT, _ARRAY, _MAP, _BINARY_SIZED, _TEXT_SIZED, _ARRAY_SIZED, _MAP_SIZED, _REFUSED = range(10)
+_SIZED: Final = _BINARY_SIZED - _BINARY
+
+
+def _table() -> tuple[tuple[int, int], ...]:
+    """For each of the 256 first bytes what it begins, and the number. Extension types and 0xC1 stay refused."""
+    table = [(_REFUSED, 0)] * 256
+    for small in (*range(0x80), *range(0xE0, 0x100)):
+        table[small] = (_SKIP, 0)
+    for nibble in range(16):
+        table[0x80 + nibble] = (_MAP, nibble)
+        table[0x90 + nibble] = (_ARRAY, nibble)
+    for length in range(32):
+        table[0xA0 + length] = (_TEXT, length)
+    for first in (0xC0, 0xC2, 0xC3):  # nil, false, true
+        table[first] = (_SKIP, 0)
+    for first, size in ((0xCA, 4), (0xCB, 8)):  # floats
+        table[first] = (_SKIP, size)
+    for power in range(4):  # unsigned and signed integers of 1, 2, 4, 8 bytes
+        table[0xCC + power] = table[0xD0 + power] = (_SKIP, 1 << power)
+    for power in range(3):
+        table[0xC4 + power] = (_BINARY_SIZED, 1 << power)
+        table[0xD9 + power] = (_TEXT_SIZED, 1 << power)
+    for power in (1, 2):
+        table[0xDB + power] = (_ARRAY_SIZED, 1 << power)
+        table[0xDD + power] = (_MAP_SIZED, 1 << power)
+    return tuple(table)
+
+
+_TABLE: Final = _table()
 
 
 def check(data: bytes, limits: Limits = DEFAULT) -> None:
-    """Walk `data` without allocating per element. Raises `CodecError`."""
-    size = len(data)
-    if size > limits.size:
-        raise CodecError(f"{size} bytes, the limit is {limits.size}")
-    position = _walk(data, 0, limits, 0, [limits.elements])
-    if position != size:
-        raise CodecError("bytes after the value" if position < size else "cut off")
-
-
-def _length(data: bytes, position: int, width: int) -> int:
-    field = data[position : position + width]
-    if len(field) != width:
-        raise CodecError("cut off")
-    return int.from_bytes(field, "big")
-
-
-def _walk(data: bytes, position: int, limits: Limits, depth: int, budget: list[int]) -> int:
-    """Position after the value that starts at `position`; `budget[0]` counts the elements that are left."""
-    budget[0] -= 1
-    if budget[0] < 0:
-        raise CodecError(f"more than {limits.elements} elements")
-    if position >= len(data):
-        raise CodecError("cut off")
-    first = data[position]
-    position += 1
-    if first <= 0x7F or first >= 0xE0:  # small integers
-        return position
-    if 0xA0 <= first <= 0xBF:
-        return position + (first & 0x1F)
-    if first <= 0x8F:
-        return _walk_map(data, position, first & 0x0F, limits, depth, budget)
-    if first <= 0x9F:
-        return _walk_array(data, position, first & 0x0F, limits, depth, budget)
-    if first in _FIXED:
-        return position + _FIXED[first]
-    width = _STRING.get(first) or _BINARY.get(first)
-    if width:
-        length = _length(data, position, width)
-        if length > limits.string:
-            raise CodecError(f"a string of {length} bytes, the limit is {limits.string}")
-        return position + width + length
-    width = _ARRAY.get(first)
-    if width:
-        return _walk_array(data, position + width, _length(data, position, width), limits, depth, budget)
-    width = _MAP.get(first)
-    if width:
-        return _walk_map(data, position + width, _length(data, position, width), limits, depth, budget)
-    raise CodecError(f"type 0x{first:02x} is not allowed")
-
-
-def _enter(count: int, limits: Limits, depth: int, budget: list[int]) -> None:
-    if depth >= limits.depth:
-        raise CodecError(f"nested deeper than {limits.depth}")
-    if count > budget[0]:  # before walking: a length of four billion costs nothing
-        raise CodecError(f"more than {limits.elements} elements")
-
-
-def _walk_array(data: bytes, position: int, count: int, limits: Limits, depth: int, budget: list[int]) -> int:
-    _enter(count, limits, depth, budget)
-    for _ in range(count):
-        position = _walk(data, position, limits, depth + 1, budget)
-    return position
-
-
-def _walk_map(data: bytes, position: int, count: int, limits: Limits, depth: int, budget: list[int]) -> int:
-    _enter(count, limits, depth, budget)
-    seen: set[bytes] = set()
-    for _ in range(count):
-        start = position
-        position = _walk(data, position, limits, depth + 1, budget)
-        key = _key_text(data[start:position])
-        if key in seen:
-            raise CodecError("a map with two equal keys")
-        seen.add(key)
-        position = _walk(data, position, limits, depth + 1, budget)
-    return position
-
-
-def _key_text(encoded: bytes) -> bytes:
-    """The text of an encoded map key: the same key in a longer encoding is still the same key."""
-    first = encoded[0]
-    if 0xA0 <= first <= 0xBF:
-        return encoded[1:]
-    width = _STRING.get(first)
-    if width is None:
-        raise CodecError("a map key that is not text")
-    return encoded[1 + width :]
+    """Walk `data` once, without building any of it. Raises `CodecError`."""
+    end = len(data)
+    if end > limits.size:
+        raise CodecError(f"{end} bytes, the limit is {limits.size}")
+    position = 0
+    left = limits.elements
+    outer: list[tuple[int, set[bytes] | None]] = []  # the containers around: values to come, keys seen
+    values = 1  # to come in the container at hand
+    keys: set[bytes] | None = None  # seen, when it is a map
+    while True:
+        while not values:
+            if not outer:
+                if position != end:
+                    raise CodecError("bytes after the value" if position < end else "cut off")
+                return
+            values, keys = outer.pop()
+        values -= 1
+        left -= 1
+        if left < 0:
+            raise CodecError(f"more than {limits.elements} elements")
+        if position >= end:
+            raise CodecError("cut off")
+        kind, number = _TABLE[data[position]]
+        position += 1
+        if kind >= _BINARY_SIZED:
+            if kind == _REFUSED:
+                raise CodecError(f"type 0x{data[position - 1]:02x} is not allowed")
+            start = position + number
+            if start > end:
+                raise CodecError("cut off")
+            kind, number, position = kind - _SIZED, int.from_bytes(data[position:start], "big"), start
+        if keys is not None and values & 1:  # pairs: an odd number to come means that this one is a key
+            if kind != _TEXT:
+                raise CodecError("a map key that is not text")
+            key = data[position : position + number]  # the text alone: in a longer encoding it is the same key
+            if key in keys:
+                raise CodecError("a map with two equal keys")
+            keys.add(key)
+        if kind == _SKIP:
+            position += number
+        elif kind <= _TEXT:
+            if number > limits.string:
+                raise CodecError(f"a string of {number} bytes, the limit is {limits.string}")
+            position += number
+        else:
+            if len(outer) >= limits.depth:
+                raise CodecError(f"nested deeper than {limits.depth}")
+            if number > left:  # before walking: a length of four billion costs nothing
+                raise CodecError(f"more than {limits.elements} elements")
+            outer.append((values, keys))
+            values, keys = (2 * number, set()) if kind == _MAP else (number, None)

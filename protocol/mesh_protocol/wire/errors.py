@@ -5,10 +5,16 @@ what to do next. Places in braces are filled from the error's data, so the same 
 Loads with the standard library alone: the clients use it.
 """
 
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from __future__ import annotations
 
-from mesh_protocol.wire.codec import JsonValue
+from mesh_protocol.wire.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Final
+
+    from mesh_protocol.wire.codec import JsonValue
 
 OK: Final = 0
 FAILED: Final = 1
@@ -107,7 +113,7 @@ class MeshError(Exception):
         return CODES[self.code].exit
 
 
-class _Places(dict[str, JsonValue]):
+class _Places(dict[str, "JsonValue"]):
     """Fills a text's places; one that the raiser did not give reads as a dash rather than hiding the whole error."""
 
     def __missing__(self, key: str) -> str:

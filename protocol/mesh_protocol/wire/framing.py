@@ -4,7 +4,13 @@ The header is one msgpack-RPC message (at most 64 KiB), the body raw payload (at
 through msgpack. Lengths are judged before anything is kept.
 """
 
-from typing import Final, NamedTuple
+from __future__ import annotations
+
+from mesh_protocol.wire.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 MAX_HEADER: Final = 64 * 1024
 MAX_BODY: Final = 1024 * 1024

@@ -5,9 +5,9 @@ Header of a frame: request ``[0, id, method, params]``, response ``[1, id, error
 ``rpc.cancel {id}``; the other side still answers it, usually with `cancelled`.
 """
 
-from typing import Final, NamedTuple, TypeAlias
+from __future__ import annotations
 
-from mesh_protocol.wire.codec import CodecError, JsonValue, Limits, decode, encode
+from mesh_protocol.wire.codec import DEFAULT, CodecError, JsonValue, Limits, check, decode, encode
 from mesh_protocol.wire.errors import RemoteError
 from mesh_protocol.wire.framing import (
     MAX_BODY,
@@ -18,6 +18,11 @@ from mesh_protocol.wire.framing import (
     encode_frame,
     split_message,
 )
+from mesh_protocol.wire.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, TypeAlias, TypeGuard
 
 Params: TypeAlias = "dict[str, JsonValue]"
 
@@ -27,6 +32,8 @@ PROTOCOL: Final = (1, 0)
 CANCEL: Final = "rpc.cancel"
 MAX_METHOD: Final = 64
 MAX_ID: Final = 2**32 - 1
+MAX_IN_FLIGHT: Final = 64
+"""Requests that one side may have unanswered, cancelled ones included. Both sides count; one more ends the connection."""
 
 
 class ProtocolError(Exception):
@@ -74,7 +81,7 @@ class Peer:
     def __init__(
         self,
         *,
-        max_in_flight: int = 64,
+        max_in_flight: int = MAX_IN_FLIGHT,
         max_header: int = MAX_HEADER,
         max_body: int = MAX_BODY,
         limits: Limits | None = None,
@@ -98,30 +105,51 @@ class Peer:
         """Requests of the other side that this side owes an answer."""
         return len(self._answering)
 
-    # Outgoing: each returns the bytes to send.
+    @property
+    def awaiting(self) -> int:
+        """Requests of this side whose answer has not come."""
+        return len(self._waiting)
+
+    # Outgoing: each returns the bytes to send, and raises `CodecError` or `FrameError`, with nothing changed, for what
+    # the other side would have to refuse.
 
     def request(self, method: str, params: Params, body: bytes = b"") -> tuple[int, bytes]:
         """A new request: its id, and the bytes."""
-        self._next_id = self._next_id % MAX_ID + 1
-        data = encode_frame(encode([0, self._next_id, method, params]), body, max_body=self._max_body)
-        self._waiting.add(self._next_id)
-        return self._next_id, data
+        request_id = self._next_id % MAX_ID + 1
+        while request_id in self._waiting:  # after four billion calls, one that is answered only at the end
+            request_id = request_id % MAX_ID + 1
+        data = self._encode([0, request_id, method, params], body)
+        self._next_id = request_id
+        self._waiting.add(request_id)
+        return request_id, data
+
+    def withdraw(self, request_id: int) -> None:
+        """Forget a request whose bytes were never sent."""
+        self._waiting.remove(request_id)
 
     def notify(self, method: str, params: Params, body: bytes = b"") -> bytes:
-        return encode_frame(encode([2, method, params]), body, max_body=self._max_body)
+        return self._encode([2, method, params], body)
 
     def cancel(self, request_id: int) -> bytes:
         """Take a request back. Its answer is still awaited, so that the id is not reused too early."""
         return self.notify(CANCEL, {"id": request_id})
 
     def respond(self, request_id: int, result: JsonValue, body: bytes = b"") -> bytes:
+        """The answer. Call it only when the bytes can go out: from then on the other side has room for one request more."""
+        data = self._encode([1, request_id, None, result], body)
         self._answering.remove(request_id)
-        return encode_frame(encode([1, request_id, None, result]), body, max_body=self._max_body)
+        return data
 
     def fail(self, request_id: int, code: str, message: str, data: Params) -> bytes:
+        """The refusal; see `respond`."""
+        frame = self._encode([1, request_id, {"code": code, "message": message, "data": data}, None], b"")
         self._answering.remove(request_id)
-        error: JsonValue = {"code": code, "message": message, "data": data}
-        return encode_frame(encode([1, request_id, error, None]))
+        return frame
+
+    def _encode(self, message: JsonValue, body: bytes) -> bytes:
+        header = encode(message)
+        check(header, DEFAULT)  # the other side would end the connection, and with it the neighbours' calls
+        return encode_frame(header, body, max_body=self._max_body)
 
     # Incoming.
 
@@ -146,23 +174,27 @@ class Peer:
             message = decode(frame.header, self._limits)
         except CodecError as error:
             raise ProtocolError(f"header: {error}") from None
-        if not isinstance(message, list) or not message:
-            raise ProtocolError("a header that is not a message")
         match message:
-            case [0, int() as request_id, str() as method, dict() as params]:
-                return self._request(request_id, method, params, frame.body)
-            case [1, int() as request_id, failure, result]:
-                return self._response(request_id, failure, result, frame.body)
-            case [2, "rpc.cancel", {"id": int() as request_id}]:
+            # `int()` would take a bool, and 1 a 1.0: the kind is compared by type too.
+            case [int() as kind, *rest] if type(kind) is int:
+                return self._message(kind, rest, frame.body)
+            case _:
+                raise ProtocolError("a header that is not a message")
+
+    def _message(self, kind: int, rest: list[JsonValue], body: bytes) -> Event:
+        match kind, rest:
+            case 0, [request_id, str() as method, dict() as params] if _is_id(request_id) and len(method) <= MAX_METHOD:
+                return self._request(request_id, method, params, body)
+            case 1, [request_id, failure, result] if _is_id(request_id):
+                return self._response(request_id, failure, result, body)
+            case 2, ["rpc.cancel", {"id": request_id}] if _is_id(request_id):
                 return CancelReceived(request_id)
-            case [2, str() as method, dict() as params] if len(method) <= MAX_METHOD:
-                return NotificationReceived(method, params, frame.body)
+            case 2, [str() as method, dict() as params] if len(method) <= MAX_METHOD and method != CANCEL:
+                return NotificationReceived(method, params, body)
             case _:
                 raise ProtocolError("a header that is not a message")
 
     def _request(self, request_id: int, method: str, params: Params, body: bytes) -> RequestReceived:
-        if isinstance(request_id, bool) or not 0 < request_id <= MAX_ID or len(method) > MAX_METHOD:
-            raise ProtocolError("a request with a bad id or method")
         if request_id in self._answering:
             raise ProtocolError("a request id that is in use")
         if len(self._answering) >= self._max_in_flight:
@@ -173,11 +205,16 @@ class Peer:
     def _response(self, request_id: int, error: JsonValue, result: JsonValue, body: bytes) -> Event:
         if request_id not in self._waiting:
             raise ProtocolError("an answer to nothing")
-        self._waiting.discard(request_id)
-        match error:
-            case None:
-                return ResponseReceived(request_id, result, body)
-            case {"code": str() as code, "message": str() as text, "data": dict() as data}:
-                return ErrorReceived(request_id, RemoteError(code, text, data))
+        match error, result:
+            case None, _:
+                event: Event = ResponseReceived(request_id, result, body)
+            case {"code": str() as code, "message": str() as text, "data": dict() as data}, None:
+                event = ErrorReceived(request_id, RemoteError(code, text, data))
             case _:
                 raise ProtocolError("an answer that is neither a result nor an error")
+        self._waiting.discard(request_id)
+        return event
+
+
+def _is_id(value: JsonValue) -> TypeGuard[int]:
+    return type(value) is int and 0 < value <= MAX_ID

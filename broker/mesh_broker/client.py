@@ -1,0 +1,165 @@
+"""One live connection, and what it may do in each mesh."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import trio
+from mesh_protocol.ids import DeviceId, InviteId, MeshId
+from mesh_protocol.io.connection import Connection, Reply
+from mesh_protocol.wire.errors import MeshError
+from mesh_protocol.wire.framing import MAX_BODY, MAX_HEADER, PREFIX
+from mesh_protocol.wire.rpc import NotificationReceived, Peer, RequestReceived
+
+from mesh_broker.link import BrokerLink
+from mesh_broker.log import Log
+from mesh_broker.metrics import Metrics
+from mesh_broker.outbound import Outbound
+
+if TYPE_CHECKING:
+    from mesh_broker.rooms import Room
+    from mesh_broker.stream import MailStream
+
+HELLO_MESSAGE = 16 * 1024
+"""Before its hello a connection may send this much at once: the hello, and at most two records of a new mesh."""
+CLOSE_GOING_AWAY = 1001
+CLOSE_POLICY = 1008
+CLOSE_REPLACED = 4001
+"""A newer connection of the same device took over. In the range that RFC 6455 7.4.2 leaves to applications."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """Where a connection comes from. `loopback`: from this machine, not through a proxy."""
+
+    address: str
+    loopback: bool
+
+
+THIS_PROCESS = PeerInfo("this process", True)
+
+
+class Session:
+    """A connection that proved a key for one mesh: a device's, or with `invite` the key of an open invite."""
+
+    __slots__ = ("asked", "box", "channels", "client", "device", "generation", "invite", "room", "stream")
+
+    def __init__(
+        self, client: "Client", room: "Room", device: DeviceId, box: int, generation: int, invite: InviteId | None
+    ) -> None:
+        self.client = client
+        self.room = room
+        self.device = device
+        self.box = box
+        """The device's box in the store; -1 for an invite."""
+        self.generation = generation
+        self.invite = invite
+        self.asked: DeviceId | None = None
+        """The device that asked to be admitted over this connection."""
+        self.stream: MailStream | None = None
+        self.channels: frozenset[bytes] = frozenset()
+
+    def require_right(self) -> None:
+        """Raises `not_allowed` when the chain has taken back what the hello proved, or has answered the invite."""
+        state = self.room.state
+        if self.invite is None:
+            if not state.is_active(self.device):
+                raise MeshError("not_allowed", why="this device is no longer in the mesh")
+        elif not state.invites[self.invite].open and not (self.asked and state.is_active(self.asked)):
+            raise MeshError("not_allowed", why="this invite is used up or closed")
+
+    def require_signer(self) -> None:
+        if self.device not in self.room.state.signers:
+            raise MeshError("not_allowed", why="only a signer of the mesh may do this")
+
+
+Serve: TypeAlias = Callable[["Client", RequestReceived], Awaitable[Reply]]
+Notified: TypeAlias = Callable[["Client", NotificationReceived], None]
+
+
+class Client:
+    """One live connection. `nursery` lives as long as it does."""
+
+    def __init__(
+        self,
+        link: BrokerLink,
+        peer: PeerInfo,
+        challenge: bytes,
+        nursery: trio.Nursery,
+        *,
+        serve: Serve,
+        notified: Notified,
+        log: Log,
+        metrics: Metrics,
+        reference: Callable[[], str],
+    ) -> None:
+        self.link = link
+        self.peer = peer
+        self.challenge = challenge
+        self.sessions: dict[MeshId, Session] = {}
+        self.hellos_refused = 0
+        self.greeted = trio.Event()
+        """Set by the first hello that is answered."""
+        self.ended = False
+        """Nothing may be started any more."""
+        link.max_message = HELLO_MESSAGE
+        self._rpc = Peer()
+        self._nursery = nursery
+        self._log = log
+        self._metrics = metrics
+        self._reference = reference
+        self.connection = Connection(
+            link,
+            serve=lambda request: serve(self, request),
+            notified=lambda notification: notified(self, notification),
+            failed=self.failed,
+            peer=self._rpc,
+        )
+        self.outbound = Outbound(self.connection, link, self.spawn, self._too_slow, metrics)
+
+    @property
+    def answering(self) -> int:
+        """Requests that are not answered yet."""
+        return self._rpc.answering
+
+    def greet(self) -> None:
+        """A hello was answered: from here on whole frames are taken."""
+        self.link.max_message = PREFIX + MAX_HEADER + MAX_BODY
+        self.greeted.set()
+
+    def session(self, mesh: MeshId) -> Session:
+        """The session of a mesh. Raises `not_allowed` without a hello for it."""
+        session = self.sessions.get(mesh)
+        if session is None:
+            raise MeshError("not_allowed", why="say hello for this mesh first")
+        return session
+
+    def spawn(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` beside the connection, if it still lives. An exception of it ends this connection and no other."""
+        if not self.ended:
+            self._nursery.start_soon(self._contained, work)
+
+    async def _contained(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - one connection's bug must not end the others
+            self.failed("task", error)
+            await self.close(CLOSE_GOING_AWAY, "internal error")
+
+    def failed(self, method: str, error: BaseException) -> str:
+        """Report an unexpected exception; returns the reference that the log names too."""
+        reference = self._reference()
+        self._metrics.count("failures_total")
+        self._log.bug("failure", error, method=method, reference=reference)
+        return reference
+
+    async def close(self, code: int, reason: str) -> None:
+        """End the connection and say why."""
+        self.link.close_with(code, reason)
+        await self.connection.aclose(reason)
+
+    def close_soon(self, code: int, reason: str) -> None:
+        self.spawn(lambda: self.close(code, reason))
+
+    def _too_slow(self) -> None:
+        self.close_soon(CLOSE_POLICY, "this connection does not read")

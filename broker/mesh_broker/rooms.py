@@ -1,0 +1,143 @@
+"""The meshes that somebody is connected to, in memory: the verified chain, the signed tip, the live sessions."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import trio
+from mesh_protocol.broker_api import TIP, TipPush
+from mesh_protocol.chain import Record
+from mesh_protocol.ids import DeviceId, MeshId
+from mesh_protocol.keys import SigningKey
+from mesh_protocol.members import ChainState, extend, settled
+from mesh_protocol.tip import TipRef, sign_tip
+
+from mesh_broker.client import Session
+from mesh_broker.outbound import notification
+from mesh_broker.store.interface import ChainEnd, Store
+
+KEPT: Final = 128
+"""Meshes kept in memory although nobody is connected."""
+VERIFY_STEP: Final = 64
+"""Records verified in one go, about 4 ms; others get their turn between."""
+
+
+class Room:
+    """One mesh. `state` is what the broker itself verified; `end` and `tip` say how far it has come."""
+
+    def __init__(self, mesh: MeshId, state: ChainState, end: ChainEnd, key: SigningKey) -> None:
+        self.mesh = mesh
+        self.appending = trio.Lock()
+        self.sessions: dict[DeviceId, Session] = {}
+        self.invited: set[Session] = set()
+        self.channels: dict[bytes, dict[Session, None]] = {}
+        self.pins = 0
+        self._key = key
+        self.advance(state, end)
+
+    def advance(self, state: ChainState, end: ChainEnd) -> None:
+        """Take over what an append made durable."""
+        self.state = state
+        self.end = end
+        self.tip = sign_tip(self._key, self.mesh, TipRef(*end)).encode()
+
+    def announce(self) -> None:
+        """Push the tip to every connection of the mesh."""
+        frame = notification(TIP, TipPush(mesh=self.mesh, tip=self.tip))
+        for session in (*self.sessions.values(), *self.invited):
+            session.client.outbound.tip(self.mesh, frame)
+
+    def attach(self, session: Session) -> Session | None:
+        """Let a session in; the one of the same device that it replaces is returned."""
+        self.pins += 1
+        if session.invite is not None:
+            self.invited.add(session)
+            return None
+        older = self.sessions.get(session.device)
+        self.sessions[session.device] = session
+        return older
+
+    def detach(self, session: Session) -> None:
+        """Forget a session; one that was replaced takes nothing of its successor along."""
+        self.pins -= 1
+        self.invited.discard(session)
+        if self.sessions.get(session.device) is session:
+            del self.sessions[session.device]
+        self.subscribe(session, frozenset())
+        if session.stream is not None:
+            session.stream.stop()
+
+    def subscribe(self, session: Session, channels: frozenset[bytes]) -> None:
+        """Replace the channels of a session."""
+        for channel in session.channels - channels:
+            listeners = self.channels[channel]
+            del listeners[session]
+            if not listeners:
+                del self.channels[channel]
+        for channel in channels - session.channels:
+            self.channels.setdefault(channel, {})[session] = None
+        session.channels = channels
+
+
+class Rooms:
+    """All rooms of a broker; a room that nobody needs is forgotten after a while."""
+
+    def __init__(self, store: Store, key: SigningKey) -> None:
+        self._store = store
+        self._key = key
+        self._rooms: OrderedDict[MeshId, Room] = OrderedDict()
+        self._loading: dict[MeshId, trio.Lock] = {}
+
+    def __iter__(self) -> Iterator[Room]:
+        return iter(tuple(self._rooms.values()))
+
+    @contextmanager
+    def held(self, room: Room) -> Iterator[Room]:
+        """Keep a room in memory for as long as the context."""
+        room.pins += 1
+        try:
+            yield room
+        finally:
+            room.pins -= 1
+            self._forget_unused()
+
+    async def find(self, mesh: MeshId) -> Room | None:
+        """The room of a mesh, loaded and verified if need be; None for a mesh that is not here.
+
+        Hold it before the next await.
+        """
+        room = self._rooms.get(mesh)
+        if room is not None:
+            self._rooms.move_to_end(mesh)
+            return room
+        if self._store.chain_end(mesh) is None:
+            return None
+        lock = self._loading.setdefault(mesh, trio.Lock())
+        async with lock:
+            room = self._rooms.get(mesh) or await self._load(mesh)
+            self._rooms[mesh] = room
+        self._loading.pop(mesh, None)
+        return room
+
+    async def _load(self, mesh: MeshId) -> Room:
+        state: ChainState | None = None
+        while True:
+            end = self._store.chain_end(mesh)
+            assert end is not None
+            after = 0 if state is None else state.seq
+            if after == end.seq:
+                assert state is not None
+                return Room(mesh, state, end, self._key)
+            page = [Record.decode(data) for data in self._store.records(mesh, after, VERIFY_STEP, 2**31)]
+            state = extend(state, page[: settled(page)])  # a page may end inside an append
+            await trio.lowlevel.checkpoint()
+
+    def _forget_unused(self) -> None:
+        excess = len(self._rooms) - KEPT
+        for mesh, room in tuple(self._rooms.items()) if excess > 0 else ():
+            if not room.pins:
+                del self._rooms[mesh]
+                excess -= 1
+            if excess <= 0:
+                return

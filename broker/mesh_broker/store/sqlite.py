@@ -1,0 +1,329 @@
+"""The store on one SQLite file. Writes are grouped into commits by `Database`; reads use its second connection."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import apsw
+from mesh_protocol.ids import DeviceId, InviteId, MemberId, MeshId
+from mesh_protocol.io.sqlite import Database
+from mesh_protocol.wire.errors import MeshError
+
+from mesh_broker.store.interface import (
+    Accepted,
+    Box,
+    ChainEnd,
+    Growth,
+    Join,
+    Mail,
+    MailKey,
+    Promise,
+    Quota,
+    Waiting,
+)
+
+_LANES: Final = "lane IN (0, 1, 2)"  # lets the (device, lane, mseq) index serve a range over all lanes
+_SEALS_AT_ONCE: Final = 256
+
+
+class SqliteStore:
+    """`Store` over a `Database` made with `schema.MIGRATIONS`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._reader = database.reader
+
+    # Meshes and chains.
+
+    def chain_end(self, mesh: MeshId) -> ChainEnd | None:
+        row = _row(self._reader, "SELECT chain_seq, chain_head, log_seq, log_head FROM mesh WHERE id = ?", mesh)
+        return None if row is None else ChainEnd(*row)
+
+    def records(self, mesh: MeshId, after: int, count: int, size: int) -> list[bytes]:
+        rows = _rows(
+            self._reader,
+            "SELECT data FROM record WHERE mesh = (SELECT no FROM mesh WHERE id = ?) AND seq > ? ORDER BY seq LIMIT ?",
+            mesh,
+            after,
+            count,
+        )
+        return _fitting((row[0] for row in rows), size)
+
+    def box(self, mesh: MeshId, device: DeviceId) -> int | None:
+        row = _row(
+            self._reader,
+            "SELECT no FROM device WHERE mesh = (SELECT no FROM mesh WHERE id = ?) AND id = ?",
+            mesh,
+            device,
+        )
+        return None if row is None else int(row[0])
+
+    def create(self, mesh: MeshId, growth: Growth, creator: DeviceId, free: int | None, at_ms: int) -> Promise[bool]:
+        def work(connection: apsw.Connection) -> bool:
+            if _mesh_no(connection, mesh) is not None:
+                return False
+            made = _rows(connection, "SELECT count(*) FROM mesh WHERE creator = ? AND free", creator)[0][0]
+            if free is not None and made >= free:
+                raise MeshError("admission_needed")
+            connection.execute(
+                "INSERT INTO mesh (id, creator, free, made_ms, chain_seq, chain_head, log_seq, log_head)"
+                " VALUES (?, ?, ?, ?, 0, x'', 0, x'')",
+                (mesh, creator, free is not None, at_ms),
+            )
+            _grow(connection, connection.last_insert_rowid(), growth)
+            return True
+
+        return self._database.submit(work)
+
+    def append(self, mesh: MeshId, previous: bytes, growth: Growth) -> Promise[None]:
+        def work(connection: apsw.Connection) -> None:
+            row = _row(connection, "SELECT no, chain_head FROM mesh WHERE id = ?", mesh)
+            if row is None or row[1] != previous:
+                raise MeshError("chain_conflict")
+            _grow(connection, row[0], growth)
+
+        return self._database.submit(work)
+
+    def seals(self, box: int, size: int) -> list[bytes]:
+        rows = _rows(self._reader, "SELECT data FROM seal WHERE device = ? ORDER BY epoch LIMIT ?", box, _SEALS_AT_ONCE)
+        return _fitting((row[0] for row in rows), size)
+
+    def drop_seals(self, box: int, epoch: int) -> Promise[None]:
+        return self._run("DELETE FROM seal WHERE device = ? AND epoch <= ?", box, epoch)
+
+    # Devices.
+
+    def raise_generation(self, box: int, generation: int) -> Promise[int]:
+        def work(connection: apsw.Connection) -> int:
+            sql = "UPDATE device SET generation = max(generation, ?) WHERE no = ? RETURNING generation"
+            return int(_rows(connection, sql, generation, box)[0][0])
+
+        return self._database.submit(work)
+
+    def put_prekey(self, box: int, prekey: bytes) -> Promise[None]:
+        return self._run("UPDATE device SET prekey = ? WHERE no = ?", prekey, box)
+
+    def prekey(self, box: int) -> bytes | None:
+        row = _row(self._reader, "SELECT prekey FROM device WHERE no = ?", box)
+        return None if row is None else row[0]
+
+    # Mail.
+
+    def accepted(self, key: MailKey) -> Accepted | None:
+        return _accepted(self._reader, key)
+
+    def accept(self, mesh: MeshId, mail: Mail, quota: Quota, at_ms: int) -> Promise[Accepted]:
+        def work(connection: apsw.Connection) -> Accepted:
+            known = _accepted(connection, mail.key)
+            if known is not None:
+                return known
+            mseq = _take_room(connection, mail, quota)
+            rows = _rows(connection, "UPDATE mesh SET accepted = accepted + 1 WHERE id = ? RETURNING accepted", mesh)
+            accepted = Accepted(int(rows[0][0]), at_ms)
+            key, envelope = mail.key, mail.envelope
+            connection.execute(
+                "INSERT INTO dedupe (sender, device, msg_id, attempt, seq, at_ms) VALUES (?, ?, ?, ?, ?, ?)",
+                (*key, *accepted),
+            )
+            connection.execute(
+                "INSERT INTO mail (device, lane, mseq, sender, member, expires_ms, size, envelope)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (key.box, mail.lane, mseq, key.sender, mail.member, mail.expires_ms, len(envelope), envelope),
+            )
+            return accepted
+
+        return self._database.submit(work)
+
+    def mailbox(self, box: int, above: int = 0) -> Box:
+        sql = "SELECT next_mseq, mail_rows, mail_bytes, generation FROM device WHERE no = ?"
+        next_mseq, held, size, generation = _rows(self._reader, sql, box)[0]
+        # The lowest of three index look-ups; one min() over all lanes would walk the whole mailbox.
+        sql = "SELECT min(mseq) FROM mail WHERE device = ? AND lane = ? AND mseq > ?"
+        lowest = [_rows(self._reader, sql, box, lane, above)[0][0] for lane in (0, 1, 2)]
+        floor = min((mseq for mseq in lowest if mseq is not None), default=next_mseq)
+        return Box(next_mseq, floor, held, size, generation)
+
+    def waiting(self, box: int, lane: int, after: int, count: int) -> list[Waiting]:
+        rows = _rows(
+            self._reader,
+            "SELECT mseq, size, expires_ms, sender FROM mail WHERE device = ? AND lane = ? AND mseq > ?"
+            " ORDER BY mseq LIMIT ?",
+            box,
+            lane,
+            after,
+            count,
+        )
+        return [Waiting(*row) for row in rows]
+
+    def envelope(self, box: int, mseq: int) -> bytes | None:
+        sql = f"SELECT envelope FROM mail WHERE device = ? AND {_LANES} AND mseq = ?"  # noqa: S608 - a constant
+        row = _row(self._reader, sql, box, mseq)
+        return None if row is None else row[0]
+
+    def acknowledge(self, box: int, acked: int, sacks: Sequence[tuple[int, int]]) -> Promise[int]:
+        def work(connection: apsw.Connection) -> int:
+            return sum(_release(connection, box, low, high) for low, high in ((0, acked), *sacks))
+
+        return self._database.submit(work)
+
+    def expire(self, now_ms: int, dedupe_before_ms: int, count: int) -> Promise[int]:
+        def work(connection: apsw.Connection) -> int:
+            sql = "SELECT device, mseq FROM mail WHERE expires_ms <= ? ORDER BY expires_ms LIMIT ?"
+            expired = _rows(connection, sql, now_ms, count)
+            for box, mseq in expired:
+                _release(connection, box, mseq, mseq)
+            connection.execute(
+                "DELETE FROM dedupe WHERE no IN (SELECT no FROM dedupe ORDER BY no LIMIT ?) AND at_ms < ?",
+                (count, dedupe_before_ms),
+            )
+            connection.execute("DELETE FROM joining WHERE expires_ms <= ?", (now_ms,))
+            return len(expired)
+
+        return self._database.submit(work)
+
+    # Joining.
+
+    def ask(
+        self, mesh: MeshId, invite: InviteId, device: DeviceId, join: bytes, expires_ms: int, room: int
+    ) -> Promise[int]:
+        def work(connection: apsw.Connection) -> int:
+            no = _mesh_no(connection, mesh)
+            assert no is not None
+            sql = "UPDATE joining SET data = ? WHERE mesh = ? AND invite = ? AND device = ? RETURNING no"
+            rows = _rows(connection, sql, join, no, invite, device)
+            if rows:
+                return int(rows[0][0])
+            if _rows(connection, "SELECT count(*) FROM joining WHERE mesh = ?", no)[0][0] >= room:
+                raise MeshError("rate_limited", retry_after=3600)
+            connection.execute(
+                "INSERT INTO joining (mesh, invite, device, expires_ms, data) VALUES (?, ?, ?, ?, ?)",
+                (no, invite, device, expires_ms, join),
+            )
+            return connection.last_insert_rowid()
+
+        return self._database.submit(work)
+
+    def joins(self, mesh: MeshId, size: int) -> list[Join]:
+        sql = "SELECT no, data FROM joining WHERE mesh = (SELECT no FROM mesh WHERE id = ?) ORDER BY no"
+        found = [Join(*row) for row in _rows(self._reader, sql, mesh)]
+        return found[: len(_fitting((join.data for join in found), size))]
+
+    def drop_join(self, mesh: MeshId, join: int) -> Promise[None]:
+        return self._run("DELETE FROM joining WHERE no = ? AND mesh = (SELECT no FROM mesh WHERE id = ?)", join, mesh)
+
+    # The whole.
+
+    def probe(self) -> Promise[None]:
+        return self._run("INSERT INTO probe VALUES (1, 1) ON CONFLICT DO UPDATE SET at = at + 1")
+
+    def _run(self, sql: str, *values: int | bytes) -> Promise[None]:
+        def work(connection: apsw.Connection) -> None:
+            connection.execute(sql, values)
+
+        return self._database.submit(work)
+
+
+def _rows(connection: apsw.Connection, sql: str, *values: int | bytes) -> list[tuple[Any, ...]]:
+    """All rows: a cursor left open would hold the WAL back."""
+    return connection.execute(sql, values).fetchall()
+
+
+def _row(connection: apsw.Connection, sql: str, *values: int | bytes) -> tuple[Any, ...] | None:
+    rows = _rows(connection, sql, *values)
+    return rows[0] if rows else None
+
+
+def _fitting(items: Iterable[bytes], size: int) -> list[bytes]:
+    """As many of `items` as fit `size` bytes, but one at least."""
+    fitting: list[bytes] = []
+    for item in items:
+        size -= len(item)
+        if size < 0 and fitting:
+            break
+        fitting.append(item)
+    return fitting
+
+
+# In the writer.
+
+
+def _mesh_no(connection: apsw.Connection, mesh: MeshId) -> int | None:
+    row = _row(connection, "SELECT no FROM mesh WHERE id = ?", mesh)
+    return None if row is None else int(row[0])
+
+
+def _grow(connection: apsw.Connection, mesh: int, growth: Growth) -> None:
+    connection.executemany(
+        "INSERT INTO record VALUES (?, ?, ?)",
+        [(mesh, seq, data) for seq, data in enumerate(growth.records, growth.first)],
+    )
+    connection.executemany(
+        "INSERT INTO log VALUES (?, ?, ?, ?)",
+        [(mesh, n, head, data) for n, (data, head) in enumerate(growth.markers, growth.log_first)],
+    )
+    connection.execute(
+        "UPDATE mesh SET chain_seq = ?, chain_head = ?, log_seq = ?, log_head = ? WHERE no = ?", (*growth.end, mesh)
+    )
+    connection.executemany("INSERT INTO device (mesh, id) VALUES (?, ?)", [(mesh, device) for device in growth.devices])
+    connection.executemany(
+        "INSERT OR REPLACE INTO seal SELECT no, ?, ? FROM device WHERE mesh = ? AND id = ?",
+        [(epoch, data, mesh, device) for device, epoch, data in growth.seals],
+    )
+    connection.executemany(
+        "DELETE FROM joining WHERE mesh = ? AND invite = ? AND device = ?",
+        [(mesh, invite, device) for invite, device in growth.admitted],
+    )
+    connection.executemany(
+        "DELETE FROM joining WHERE mesh = ? AND invite = ?", [(mesh, invite) for invite in growth.closed]
+    )
+
+
+def _accepted(connection: apsw.Connection, key: MailKey) -> Accepted | None:
+    sql = "SELECT seq, at_ms FROM dedupe WHERE sender = ? AND device = ? AND msg_id = ? AND attempt = ?"
+    row = _row(connection, sql, *key)
+    return None if row is None else Accepted(*row)
+
+
+def _take_room(connection: apsw.Connection, mail: Mail, quota: Quota) -> int:
+    """The mailbox's next number, with rows and bytes counted. Raises `mailbox_full`."""
+    size = len(mail.envelope)
+    rows = _rows(
+        connection,
+        "UPDATE device SET next_mseq = next_mseq + 1, mail_rows = mail_rows + 1, mail_bytes = mail_bytes + ?1"
+        " WHERE no = ?2 AND mail_rows < ?3 AND mail_bytes + ?1 <= ?4 RETURNING next_mseq - 1",
+        size,
+        mail.key.box,
+        quota.rows,
+        quota.bytes,
+    )
+    if not rows:
+        raise MeshError("mailbox_full")
+    connection.execute(
+        "INSERT INTO share SELECT ?1, ?2, 1, ?3 WHERE ?4 > 0 AND ?3 <= ?5 ON CONFLICT DO UPDATE"
+        " SET mail_rows = mail_rows + 1, mail_bytes = mail_bytes + ?3 WHERE mail_rows < ?4 AND mail_bytes + ?3 <= ?5",
+        (mail.key.box, mail.member, size, quota.member_rows, quota.member_bytes),
+    )
+    if not connection.changes():
+        raise MeshError("mailbox_full")
+    return int(rows[0][0])
+
+
+def _release(connection: apsw.Connection, box: int, low: int, high: int) -> int:
+    """Delete the envelopes numbered `low` to `high` and give their room back; the number that was there."""
+    sql = f"DELETE FROM mail WHERE device = ? AND {_LANES} AND mseq BETWEEN ? AND ? RETURNING member, size"  # noqa: S608
+    gone = _rows(connection, sql, box, low, high)
+    if not gone:
+        return 0
+    shares: dict[MemberId, tuple[int, int]] = {}
+    for member, size in gone:
+        rows, total = shares.get(member, (0, 0))
+        shares[member] = (rows + 1, total + size)
+    connection.executemany(
+        "UPDATE share SET mail_rows = mail_rows - ?, mail_bytes = mail_bytes - ? WHERE device = ? AND member = ?",
+        [(rows, total, box, member) for member, (rows, total) in shares.items()],
+    )
+    connection.execute("DELETE FROM share WHERE device = ? AND mail_rows = 0", (box,))
+    connection.execute(
+        "UPDATE device SET mail_rows = mail_rows - ?, mail_bytes = mail_bytes - ? WHERE no = ?",
+        (len(gone), sum(size for _, size in gone), box),
+    )
+    return len(gone)

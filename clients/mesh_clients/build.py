@@ -1,0 +1,3 @@
+"""The version that clients tell the daemon. A test holds it equal to the distribution's."""
+
+BUILD = "0.1.0"

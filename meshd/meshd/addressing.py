@@ -1,0 +1,79 @@
+"""From the names a caller gives to the recipients of one mesh."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mesh_protocol.wire.errors import MeshError
+
+from meshd.mesh import Mesh
+from meshd.sessions import Session
+from meshd.targets import Directory, Recipient, resolve_all
+
+if TYPE_CHECKING:
+    from meshd.app import App
+
+
+def directory_of(app: "App", mesh: Mesh) -> Directory:
+    """What names mean in `mesh` now."""
+    sessions: dict[bytes, Sequence[str]] = {app.node.device: app.sessions.names_in(mesh)}
+    for device in mesh.state.devices:
+        heard = app.board.of(mesh.id, device)
+        if heard is not None:
+            sessions[device] = [view.name for view in heard.presence.sessions]
+    return Directory(
+        names=mesh.names,
+        devices={member: mesh.state.active_devices(member) for member in mesh.state.members},
+        sessions=sessions,  # type: ignore[arg-type]  # DeviceId is bytes
+        own_member=mesh.row.member,
+        own_device=app.node.device,
+    )
+
+
+def find_recipients(
+    app: "App", targets: Sequence[str], wanted_mesh: str, session: Session | None
+) -> tuple[Mesh, list[Recipient]]:
+    """The mesh and the recipients that `targets` name.
+
+    A mesh may stand in front of a name (`slug:name`). Without one, a person's names are looked up in all his meshes, an
+    agent's only in the mesh of its session, and must be found in exactly one. Raises `MeshError`.
+    """
+    slugs = {mesh.slug for mesh in app.node.meshes.values()}
+    named = [t.partition(":") for t in targets if ":" in t and t.partition(":")[0] in slugs]
+    if named:
+        wanted = {slug for slug, _, _ in named} | ({wanted_mesh} if wanted_mesh else set())
+        if len(wanted) != 1:
+            raise MeshError("bad_request", what="all recipients of one message must be in one mesh")
+        wanted_mesh = wanted.pop()
+        targets = [t.removeprefix(f"{wanted_mesh}:") for t in targets]
+    meshes = _candidates(app, wanted_mesh, session)
+    found: list[tuple[Mesh, list[Recipient]]] = []
+    failures: list[MeshError] = []
+    for mesh in meshes:
+        try:
+            found.append((mesh, resolve_all(directory_of(app, mesh), targets)))
+        except MeshError as error:
+            failures.append(error)
+    if len(found) > 1:
+        raise MeshError("ambiguous_mesh", what=", ".join(targets), meshes=[mesh.slug for mesh, _ in found])
+    if found:
+        return found[0]
+    ambiguous = [error for error in failures if error.code != "unknown_recipient"]
+    raise (ambiguous or failures)[0]
+
+
+def _candidates(app: "App", wanted: str, session: Session | None) -> list[Mesh]:
+    if session is not None:
+        home = app.sessions.mesh_of(session)
+        if home is None:
+            raise MeshError("no_mesh")
+        if wanted and wanted != home.slug:
+            raise MeshError("not_allowed", why=f"this session is in {home.slug}; it may not send into {wanted}")
+        meshes = [home]
+    elif wanted or not app.node.meshes:
+        meshes = [app.node.find_mesh(wanted)]
+    else:
+        meshes = list(app.node.meshes.values())
+    active = [mesh for mesh in meshes if mesh.active]
+    if not active:
+        raise MeshError("no_mesh") if not meshes else MeshError("not_allowed", why=f"{meshes[0].slug}: not let in yet")
+    return active

@@ -1,0 +1,210 @@
+"""The daemon: builds its parts, runs them in one nursery tree, and ends in good order."""
+
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import apsw
+import trio
+from mesh_protocol.ids import MsgId
+from mesh_protocol.io.connection import Reply
+from mesh_protocol.io.sqlite import Database
+from mesh_protocol.registry import load_operations
+from mesh_protocol.wire.rpc import RequestReceived
+
+from meshd.brokers import Brokers
+from meshd.claude.inbox import Inboxes
+from meshd.claude.process import ProcessTable as ClaudeProcesses
+from meshd.config import Config
+from meshd.deliver.ladder import Ladder
+from meshd.embedded import Embedded
+from meshd.hardening import Hardening
+from meshd.inbox import Address, Inbox
+from meshd.keys.identity import Identity
+from meshd.keys.store import KeyStore
+from meshd.link.meshlink import LinkParts, MeshLink
+from meshd.link.table import LinkState
+from meshd.local.dispatch import Dispatch, load_handlers
+from meshd.local.mcp_pipe import open_pipe
+from meshd.local.processes import ProcessTable
+from meshd.local.server import Client, Server
+from meshd.log import Word, get_logger
+from meshd.mesh import Mesh
+from meshd.meshmaking import MeshMaking
+from meshd.node import Node
+from meshd.outbox import Outbox
+from meshd.paths import Paths
+from meshd.presence import PresenceBoard
+from meshd.reading import Reading, store_local
+from meshd.seams import Seams
+from meshd.sessions import Session, Sessions
+from meshd.store import outbox as sent
+from meshd.store.inbox import expire_receipts
+from meshd.store.meshes import set_meta
+from meshd.store.outbox import DeliveryRow, MessageRow
+from meshd.store.schema import APPLICATION_ID, MIGRATIONS
+
+log = get_logger("app")
+
+SWEEP_S: Final = 60.0
+"""How often what has expired is ended."""
+DRAIN_S: Final = 3.0
+"""How long stopping may take to finish what is under way."""
+
+
+@dataclass(slots=True, eq=False)
+class App:
+    """The running daemon. `locked` until its keys are here; then `unlock` has built everything below."""
+
+    seams: Seams
+    paths: Paths
+    config: Config
+    version: str
+    hardening: Hardening
+    keystore: KeyStore
+    process_table: ProcessTable
+    claude_processes: ClaudeProcesses
+    started_ms: int
+    pid: int = field(default_factory=os.getpid)
+    locked: bool = True
+    exit_status: int = 0
+    dispatch: Dispatch = field(init=False)
+    node: Node = field(init=False)
+    outbox: Outbox = field(init=False)
+    inbox: Inbox = field(init=False)
+    reading: Reading = field(init=False)
+    sessions: Sessions = field(init=False)
+    ladder: Ladder = field(init=False)
+    board: PresenceBoard = field(init=False)
+    brokers: Brokers = field(init=False)
+    making: MeshMaking = field(init=False)
+    _stop: trio.Event = field(default_factory=trio.Event)
+    _failures: int = 0
+
+    # Life.
+
+    def build(self, db: Database, identity: Identity | None) -> None:
+        """Put the parts together. Without an identity only status is served."""
+        self.dispatch = Dispatch(load_operations(), load_handlers())
+        self.locked = identity is None
+        if identity is None:
+            return
+        node = self.node = Node(self.seams, db, identity.device, bytes(identity.store_key), identity.generation)
+        self.board = PresenceBoard(node)
+        self.reading = Reading(node, self._receipts_due)
+        self.sessions = Sessions(
+            node, self.claude_processes, os.geteuid(), self._presence_changed, self._session_arrived
+        )
+        self.ladder = Ladder(node, self.sessions, Inboxes(os.geteuid(), self.claude_processes), self.reading)
+        self.outbox = Outbox(node, self._store_local, self.ladder.surfaced)
+        self.inbox = Inbox(node, self.outbox, self._address, self._receipts_due, self.ladder.surfaced)
+        parts = LinkParts(node, self.outbox, self.inbox, self.board, self.sessions.views)
+        embedded = Embedded(self.config.embedded_broker, self.paths.data / "broker")
+        self.brokers = Brokers(parts, embedded, self.failed)
+        self.making = MeshMaking(node, self.brokers, self.board)
+        self.making.restore()
+        self.sessions.restore()
+
+    async def run(self, listener: socket.socket) -> None:
+        """Serve until `stop_soon`, or until the database fails (exit status 70)."""
+        server = Server(self, listener, self.config.limits.clients)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.run)
+            if not self.locked:
+                nursery.start_soon(self.brokers.embedded.run)
+                nursery.start_soon(self.brokers.run)
+                nursery.start_soon(self.sessions.run)
+                nursery.start_soon(self.ladder.run)
+                nursery.start_soon(self._sweep)
+                nursery.start_soon(self._watch_storage)
+            await self._stop.wait()
+            if not self.locked:
+                with trio.move_on_after(DRAIN_S):
+                    await self.brokers.say_goodbye()
+            await trio.sleep(0.05)  # the answer to `daemon.stop` is on its way
+            nursery.cancel_scope.cancel()
+
+    def stop_soon(self) -> None:
+        """End in good order; what is queued stays and goes out at the next start."""
+        self._stop.set()
+
+    async def _watch_storage(self) -> None:
+        await self.node.db.failure.wait()
+        log.error("the database failed; nothing can be promised any more")
+        self.exit_status = 70
+        self._stop.set()
+
+    async def _sweep(self) -> None:
+        while True:
+            now = self.node.now()
+
+            def work(tx: apsw.Connection, now: int = now) -> list[MsgId]:
+                expire_receipts(tx, now)
+                sent.forget_bounces(tx)
+                return sent.expire_deliveries(tx, now)
+
+            for msg_id in await self.node.db.write(work):
+                self.node.changed(msg_id)
+            await trio.sleep(SWEEP_S)
+
+    # Seams between the parts.
+
+    def _receipts_due(self, mesh: Mesh) -> None:
+        self.brokers.receipts_due(mesh)
+
+    def _presence_changed(self) -> None:
+        self.brokers.presence_changed()
+
+    def _session_arrived(self, session: Session) -> None:
+        self.ladder.session_arrived(session)
+
+    def _address(self, mesh: Mesh, label: str) -> Address:
+        return self.sessions.address(mesh, label)
+
+    def _store_local(self, tx: apsw.Connection, message: MessageRow, delivery: DeliveryRow, text: bytes) -> int:
+        mesh = self.node.meshes[message.mesh]
+        return store_local(self.node, mesh, self._address(mesh, delivery.to_session))(tx, message, delivery, text)
+
+    async def open_mcp(self, client: Client, request: RequestReceived) -> Reply:
+        return await open_pipe(self, client, request)
+
+    # Facts.
+
+    def up_s(self) -> int:
+        """Seconds since the start."""
+        return (self.seams.clock() - self.started_ms) // 1000
+
+    def key_sentence(self) -> str:
+        """Where the keys lie and how they are protected."""
+        return self.keystore.report().sentence
+
+    def failed(self, method: str, error: BaseException) -> str:
+        """Note a bug; returns the reference that its caller is told."""
+        self._failures += 1
+        reference = f"{self.started_ms % 1_000_000:06d}-{self._failures}"
+        log.error("a call failed", method=Word(method), error=error, reference=Word(reference))
+        return reference
+
+    async def wait_link(self, mesh: Mesh, seconds: float) -> MeshLink | None:
+        """The mesh's link once it is online; None if that takes longer."""
+        with self.node.events.subscribe(frozenset({"link"})) as changes, trio.move_on_after(seconds):
+            while mesh.link is not LinkState.ONLINE:
+                await changes.take()
+        return self.brokers.link_of(mesh) if mesh.link is LinkState.ONLINE else None
+
+
+def remember_identity(db: Database, identity: Identity) -> None:
+    """Queue the row that ties the database to its keys (FP-19)."""
+
+    def work(tx: apsw.Connection) -> None:
+        set_meta(tx, "device", identity.device_id)
+        set_meta(tx, "generation", identity.generation.to_bytes(8, "little"))
+
+    db.submit(work)
+
+
+def open_database(path: Path, seams: Seams) -> Database:
+    """The daemon's one database."""
+    return Database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS, worker=seams.worker("mesh.db"))

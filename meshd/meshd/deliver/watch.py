@@ -1,0 +1,111 @@
+"""Watching a session's transcript for the proof that a message was shown, and that a turn began after it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import trio
+
+from meshd.claude.formats import PushSeen, ToolResultSeen
+from meshd.claude.transcript import Follower, TurnStarted
+from meshd.sessions import Session
+
+FAST_S: Final = 0.05
+SLOW_S: Final = 1.0
+FAST_FOR_S: Final = 20.0
+GIVE_UP_S: Final = 900.0
+"""Evidence that has not come by then will not be looked for any more; the message counts as not shown."""
+
+
+@dataclass(slots=True, eq=False)
+class Expected:
+    """A surfacing whose evidence is awaited: found by push id or mark, or by the tool call that returned it."""
+
+    row: int
+    push_id: str = ""
+    mark: str = ""
+    tool_use_id: str = ""
+    seen: trio.Event = field(default_factory=trio.Event)
+    since: float = field(default_factory=trio.current_time)
+
+
+Found: TypeAlias = Callable[[Expected, str, bool], Awaitable[None]]
+"""Told of a surfacing, how it is known, and whether this is the turn that began after it."""
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """One session's transcript. It is read only while something is expected."""
+
+    session: Session
+    uid: int
+    found: Found
+    _follower: Follower | None = None
+    _expected: list[Expected] = field(default_factory=list)
+    _turns: list[Expected] = field(default_factory=list)
+    _more: trio.Event = field(default_factory=trio.Event)
+
+    def expect(self, expected: Expected) -> Expected:
+        """Must be called before the surfacing, so that its evidence lies behind the place where reading starts."""
+        self._follow(self.session.claude.session_id)
+        self._expected.append(expected)
+        self._more.set()
+        return expected
+
+    def forget(self, expected: Expected) -> None:
+        """It was not surfaced after all."""
+        if expected in self._expected:
+            self._expected.remove(expected)
+
+    def _follow(self, session_id: str) -> None:
+        """A `/clear` moves the session to another transcript, of which everything is new."""
+        if self._follower is not None and self._follower.session_id == session_id:
+            if not self._expected and not self._turns:
+                self._follower = Follower(self.session.config, session_id, self.uid, from_end=True)
+            return
+        self._follower = Follower(self.session.config, session_id, self.uid, from_end=self._follower is None)
+
+    async def run(self) -> None:
+        """Read while something is expected; for ever."""
+        while True:
+            if not self._expected and not self._turns:
+                self._more = trio.Event()
+                await self._more.wait()
+            self._follow(self.session.claude.session_id)
+            assert self._follower is not None
+            observations, more = self._follower.read()
+            for observation in observations:
+                if isinstance(observation, TurnStarted):
+                    await self._turn_began()
+                else:
+                    await self._match(observation)
+            if not more:
+                await trio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        now = trio.current_time()
+        self._expected = [e for e in self._expected if now - e.since < GIVE_UP_S]
+        self._turns = [e for e in self._turns if now - e.since < GIVE_UP_S]
+        newest = max((e.since for e in (*self._expected, *self._turns)), default=now)
+        return FAST_S if now - newest < FAST_FOR_S else SLOW_S
+
+    async def _match(self, observation: object) -> None:
+        for expected in list(self._expected):
+            match observation:
+                case PushSeen(path=path, push_ids=ids, marks=marks) if (
+                    expected.push_id in ids or expected.mark in marks
+                ):
+                    how = f"transcript:{path.value}"
+                case ToolResultSeen(tool_use_id=tool, whole=True) if tool == expected.tool_use_id:
+                    how = "tool_result"
+                case _:
+                    continue
+            self._expected.remove(expected)
+            self._turns.append(expected)
+            expected.seen.set()
+            await self.found(expected, how, False)
+
+    async def _turn_began(self) -> None:
+        began, self._turns = self._turns, []
+        for expected in began:
+            await self.found(expected, "transcript:turn", True)

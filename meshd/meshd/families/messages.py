@@ -1,0 +1,319 @@
+"""Sending, progress, reading."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, cast
+
+import trio
+from mesh_protocol.ids import MsgId
+from mesh_protocol.ops.fields import State
+from mesh_protocol.ops.messages import (
+    AckAnswer,
+    AckInbox,
+    CheckMessages,
+    InboxAnswer,
+    InboxRow,
+    MessageAnswer,
+    MessageStatus,
+    Progress,
+    ReadInbox,
+    Send,
+    SendAnswer,
+)
+from mesh_protocol.wire.errors import MeshError
+
+from meshd.addressing import find_recipients
+from meshd.local.dispatch import Call, handles
+from meshd.mesh import Mesh
+from meshd.outbox import Draft
+from meshd.store import inbox as received
+from meshd.store import outbox as sent
+from meshd.store.outbox import DeliveryRow, MessageRow
+
+RANK: Final = {"queued": 0, "accepted": 1, "stored": 2, "shown": 3, "turn_started": 4}
+MAX_BODY: Final = 900_000
+"""Bytes of text in one answer; a frame's body holds 1 MiB."""
+
+
+@handles(Send)
+async def send(call: Call, request: Send) -> SendAnswer:
+    app, session = call.app, call.caller.session
+    targets = [request.to] if isinstance(request.to, str) else request.to
+    if session is None and call.caller.tier.name == "AGENT":
+        raise MeshError("not_allowed", why=call.caller.why)
+    mesh, recipients = find_recipients(app, targets, request.mesh, session)
+    recipients = [r for r in recipients if not (session and r.session == session.name and app.node.device in r.devices)]
+    if not recipients:
+        raise MeshError("bad_request", what="there is nobody else to send it to")
+    if mesh.alarm:
+        raise MeshError("broker_rollback", mesh=mesh.slug)
+    reply_to, conv = _replied(call, request.reply_to)
+    msg_id = await app.outbox.send(
+        Draft(
+            mesh=mesh,
+            recipients=recipients,
+            text=request.message,
+            origin="agent" if session is not None else "human",
+            from_session=session.name if session is not None else "",
+            lane=request.priority,
+            reply_to=reply_to,
+            conv=conv,
+            scope=call.caller.scope,
+            idem_key=request.idempotency_key or call.mark,
+        )
+    )
+    reached = await _wait(call, msg_id, request.wait, request.timeout)
+    rows = sent.read_deliveries(app.node.db.reader, msg_id)
+    return SendAnswer(
+        id=msg_id.hex(),
+        mesh=mesh.slug,
+        state=_least(rows),
+        reached=reached,
+        recipients=[_progress(mesh, r) for r in rows],
+    )
+
+
+def _replied(call: Call, text: str) -> tuple[bytes, bytes]:
+    """The id and the conversation of the message that is answered; both empty for none."""
+    if not text:
+        return b"", b""
+    reader = call.app.node.db.reader
+    low, high = _range(text)
+    rows = received.find_rows(reader, low, high)
+    if len(rows) == 1:
+        return rows[0].msg_id, rows[0].conv
+    own = sent.find_messages(reader, low, high)
+    if not rows and len(own) == 1:
+        message = sent.read_message(reader, own[0])
+        return own[0], message.conv if message is not None else b""
+    if not rows and not own:
+        raise MeshError("not_found", what="message", id=text)
+    raise MeshError("ambiguous_id", id=text, candidates=[r.msg_id.hex() for r in rows])
+
+
+def _range(text: str) -> tuple[bytes, bytes]:
+    """The ids that begin with the hex digits of `text`, which are 8 or more."""
+    digits = text.strip().lower()
+    if not 8 <= len(digits) <= 32 or any(c not in "0123456789abcdef" for c in digits):
+        raise MeshError("not_found", what="message", id=text)
+    return bytes.fromhex(digits.ljust(32, "0")), bytes.fromhex(digits.ljust(32, "f"))
+
+
+async def _wait(call: Call, msg_id: MsgId, wanted: str, seconds: float) -> bool:
+    """Whether every recipient got as far as `wanted` within `seconds`. One that never will ends the wait."""
+    node = call.app.node
+    goal = RANK[wanted]
+    with trio.move_on_after(seconds):
+        while True:
+            change = node.next_change(msg_id)
+            states = [row.state for row in sent.read_deliveries(node.db.reader, msg_id)]
+            # Between sessions of one machine there is no broker whose word could come first.
+            if all(RANK.get(state, -1) >= goal for state in states):
+                return True
+            if any(state not in RANK for state in states):
+                return False
+            await change.wait()
+    return False
+
+
+def _least(rows: Sequence[DeliveryRow]) -> State:
+    """The state of the whole: an end of any recipient first, else the least that all have reached."""
+    states = [row.state for row in rows]
+    ended = [state for state in states if state not in RANK]
+    return cast(State, ended[0] if ended else min(states, key=lambda s: RANK[s], default="queued"))
+
+
+def _progress(mesh: Mesh | None, row: DeliveryRow) -> Progress:
+    name = mesh.name_of(row.member) if mesh is not None else row.member.hex()[:8]
+    return Progress(
+        to=f"{name}/{row.to_session}" if row.to_session else name,
+        device=row.device.hex()[:8],
+        state=cast(State, row.state),
+        path=row.path,
+        queued_ms=row.queued_ms,
+        accepted_ms=row.accepted_ms,
+        stored_ms=row.stored_ms,
+        shown_ms=row.shown_ms,
+        turn_started_ms=row.turn_ms,
+        session=row.session,
+        evidence=row.evidence,
+        reason=row.reason,
+    )
+
+
+@handles(MessageStatus)
+async def message_status(call: Call, request: MessageStatus) -> MessageAnswer:
+    app = call.app
+    reader = app.node.db.reader
+    low, high = _range(request.id)
+    own = [m for i in sent.find_messages(reader, low, high) if (m := sent.read_message(reader, i)) is not None]
+    got = received.find_rows(reader, low, high)
+    session = call.caller.session
+    if session is not None:  # an agent sees what it sent and what is its own, nothing of its neighbours
+        own = [message for message in own if message.scope == call.caller.scope]
+        got = [row for row in got if row.session_key == session.key]
+    ids = {message.msg_id for message in own} | {row.msg_id for row in got}
+    if not ids:
+        raise MeshError("not_found", what="message", id=request.id)
+    if len(ids) > 1:
+        raise MeshError("ambiguous_id", id=request.id, candidates=[*sorted(i.hex() for i in ids)])
+    return _sent_answer(call, own[0]) if own else _received_answer(call, got[0])
+
+
+def _sent_answer(call: Call, message: MessageRow) -> MessageAnswer:
+    node = call.app.node
+    mesh = node.meshes.get(message.mesh)
+    rows = sent.read_deliveries(node.db.reader, message.msg_id)
+    text = node.open("message", "content", message.msg_id, message.content).decode("utf-8", "replace")
+    me = mesh.row.me if mesh is not None else "me"
+    return MessageAnswer(
+        id=message.msg_id.hex(),
+        mesh=mesh.slug if mesh is not None else "",
+        direction="out",
+        sender=f"{me}/{message.from_session}" if message.from_session else me,
+        created_ms=message.created_ms,
+        expires_ms=message.expires_ms,
+        priority=message.lane,
+        reply_to=message.reply_to.hex(),
+        message=text,
+        state=_least(rows),
+        recipients=[_progress(mesh, row) for row in rows],
+    )
+
+
+def _received_answer(call: Call, row: received.InboxRow) -> MessageAnswer:
+    node = call.app.node
+    mesh = node.meshes.get(row.mesh)
+    state = "turn_started" if row.turn_ms else "shown" if row.shown_ms else "stored"
+    me = mesh.row.me if mesh is not None else "me"
+    progress = Progress(
+        to=f"{me}/{row.to_session}" if row.to_session else me,
+        device=node.device.hex()[:8],
+        state=cast(State, state),
+        path=row.path,
+        queued_ms=row.created_ms,
+        accepted_ms=0,
+        stored_ms=row.stored_ms,
+        shown_ms=row.shown_ms,
+        turn_started_ms=row.turn_ms,
+        session="",
+        evidence=row.evidence,
+        reason="",
+    )
+    return MessageAnswer(
+        id=row.msg_id.hex(),
+        mesh=mesh.slug if mesh is not None else "",
+        direction="in",
+        sender=_sender(mesh, row),
+        created_ms=row.created_ms,
+        expires_ms=row.expires_ms,
+        priority=row.lane,
+        reply_to=row.reply_to.hex(),
+        message=call.app.reading.text_of(row),
+        state=progress.state,
+        recipients=[progress],
+    )
+
+
+def _sender(mesh: Mesh | None, row: received.InboxRow) -> str:
+    name = mesh.name_of(row.from_member) if mesh is not None else row.from_member.hex()[:8]
+    return f"{name}/{row.from_session}" if row.from_session else name
+
+
+def _shown_rows(call: Call, rows: Iterable[received.InboxRow]) -> tuple[list[InboxRow], bool]:
+    """Rows for a reader, as many as fit one answer; whether some did not."""
+    shown: list[InboxRow] = []
+    room = MAX_BODY
+    for row in rows:
+        mesh = call.app.node.meshes.get(row.mesh)
+        text = call.app.reading.text_of(row)
+        room -= len(text.encode())
+        if room < 0 and shown:
+            return shown, True
+        me = mesh.row.me if mesh is not None else "me"
+        shown.append(
+            InboxRow(
+                id=row.msg_id.hex(),
+                mesh=mesh.slug if mesh is not None else "",
+                sender=_sender(mesh, row),
+                origin=row.origin,
+                to=f"{me}/{row.to_session}" if row.to_session else me,
+                priority=row.lane,
+                created_ms=row.created_ms,
+                stored_ms=row.stored_ms,
+                reply_to=row.reply_to.hex(),
+                message=text,
+                truncated=False,
+                unread=row.read_ms == 0,
+            )
+        )
+    return shown, False
+
+
+def _members_called(call: Call, mesh: Mesh | None, name: str) -> list[bytes] | None:
+    """The members of that name in one mesh or all; None for an empty name."""
+    if not name:
+        return None
+    meshes = [mesh] if mesh is not None else list(call.app.node.meshes.values())
+    person = name.partition("/")[0].casefold()
+    return [member for m in meshes for member, shown in m.names.items() if shown.casefold() == person]
+
+
+@handles(ReadInbox)
+async def read_inbox(call: Call, request: ReadInbox) -> InboxAnswer:
+    app = call.app
+    mesh = app.node.find_mesh(request.mesh) if request.mesh else None
+    members = _members_called(call, mesh, request.sender)
+    session = call.caller.session
+    mesh_id = mesh.id if mesh is not None else None
+
+    def read() -> list[received.InboxRow]:
+        if session is not None:
+            return received.session_rows(app.node.db.reader, session.key, mesh_id, members, request.limit + 1)
+        return received.person_rows(app.node.db.reader, mesh_id, members, request.limit + 1, all_rows=request.all)
+
+    with app.node.events.subscribe(frozenset({"inbox"})) as changes:
+        rows = read()
+        with trio.move_on_after(request.wait_s):
+            while not rows:
+                await changes.take()
+                rows = read()
+    shown, cut = _shown_rows(call, rows[: request.limit])
+    return InboxAnswer(messages=shown, more=cut or len(rows) > request.limit)
+
+
+@handles(AckInbox)
+async def ack_inbox(call: Call, request: AckInbox) -> AckAnswer:
+    reader = call.app.node.db.reader
+    session = call.caller.session
+    rows: list[received.InboxRow] = []
+    for text in request.ids:
+        low, high = _range(text)
+        rows.extend(received.find_rows(reader, low, high))
+    if session is not None:
+        rows = [row for row in rows if row.session_key == session.key]
+        # What an agent's own command printed is no evidence that its model saw it: it is not given again, and the
+        # sender's receipt stays at stored.
+        return AckAnswer(marked=await call.app.reading.mark_handed(rows))
+    return AckAnswer(marked=await call.app.reading.mark_read([row for row in rows if row.person], "inbox"))
+
+
+@handles(CheckMessages)
+async def check_messages(call: Call, request: CheckMessages) -> InboxAnswer:
+    app, session = call.app, call.caller.session
+    if session is None:
+        raise MeshError("no_session", hint="only an agent's session has messages of its own; a person reads mesh inbox")
+    mesh = app.node.find_mesh(request.mesh) if request.mesh else None
+    reader = app.node.db.reader
+    if request.id:
+        low, high = _range(request.id)
+        rows = [row for row in received.find_rows(reader, low, high) if row.session_key == session.key]
+        if not rows:
+            raise MeshError("not_found", what="message", id=request.id)
+    else:
+        members = _members_called(call, mesh, request.sender)
+        found = received.session_rows(reader, session.key, mesh.id if mesh else None, members, request.limit + 64)
+        rows = [row for row in found if not app.ladder.is_handed(row.row)]
+    shown, cut = _shown_rows(call, rows[: request.limit])
+    taken = rows[: len(shown)]
+    await app.ladder.hand_over(session, taken, call.mark)
+    return InboxAnswer(messages=shown, more=cut or len(rows) > len(shown))

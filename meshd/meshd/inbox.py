@@ -1,0 +1,282 @@
+"""The durable inbox. What arrives is judged first, then stored with its dedupe mark, its place in the stream and its
+`stored` receipt in one commit; only then is it acknowledged to the broker.
+
+Judging fails closed, in this order (crypto design 2.6): shape, seen before, prekey, opening, membership, tip.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import apsw
+from mesh_protocol.envelope import Outer, SignedMessage, open_envelope, outer_hash, parse_outer
+from mesh_protocol.ids import DeviceId, MsgId
+from mesh_protocol.io.sqlite import Pending
+from mesh_protocol.keys import CryptoError, verify_prekey
+from mesh_protocol.receipt import Bounce
+
+from meshd.log import Id, get_logger
+from meshd.mesh import Mesh
+from meshd.node import Node
+from meshd.outbox import Outbox
+from meshd.receipts import read_facts
+from meshd.sealing import MAX_ATTEMPTS, seal_delivery
+from meshd.store import inbox as store
+from meshd.store import outbox as sent
+from meshd.store.inbox import InboxRow
+from meshd.store.meshes import set_stream_got
+from meshd.store.outbox import DeliveryRow, MessageRow
+
+log = get_logger("inbox")
+
+MAX_BOUNCES: Final = 32
+"""Bounces sent to one device in the life of a daemon: a broker's forgeries must not make us flood a member."""
+BOUNCE_LIFETIME_MS: Final = 7 * 24 * 3600 * 1000
+
+
+class Verdict(NamedTuple):
+    """What is to become of an arrived envelope: `take`, `seen`, `wait` (a newer chain is needed), `bounce`, `drop`."""
+
+    kind: str
+    why: str = ""
+    outer: Outer | None = None
+    signed: SignedMessage | None = None
+
+
+class Address(NamedTuple):
+    """Who on this machine a session label means. `known` is false when no session was ever called that."""
+
+    session_key: str
+    person: bool
+    known: bool
+
+
+class Stored(NamedTuple):
+    """What a commit did: the inbox row to surface (0: none), and own messages that got further."""
+
+    row: int
+    changed: tuple[MsgId, ...]
+
+
+NOTHING: Final = Stored(0, ())
+
+
+@dataclass(slots=True, eq=False)
+class Inbox:
+    """`address` finds a session by label, `receipts_due` wakes a mesh's receipts, `surfaced` starts the ladder."""
+
+    node: Node
+    outbox: Outbox
+    address: Callable[[Mesh, str], Address]
+    receipts_due: Callable[[Mesh], None]
+    surfaced: Callable[[int], None]
+    _bounces: Counter[DeviceId] = field(default_factory=Counter)
+
+    def judge(self, mesh: Mesh, envelope: bytes) -> Verdict:
+        """Open and check an envelope from the broker. Changes nothing."""
+        try:
+            outer = parse_outer(envelope)
+        except CryptoError as error:
+            return Verdict("drop", str(error))
+        if outer.mesh_id != mesh.id or outer.to_device != self.node.device:
+            return Verdict("drop", "not for this device and mesh")
+        if store.is_seen(self.node.db.reader, outer.from_device, outer.msg_id):
+            return Verdict("seen", outer=outer)
+        if outer.from_device not in mesh.state.devices:
+            return Verdict("wait", "from a device that the chain does not list", outer)
+        if not mesh.state.is_active(outer.from_device):
+            return Verdict("drop", "from a device that was revoked")
+        prekey = mesh.prekeys.get(outer.prekey_id)
+        if prekey is None:
+            return Verdict("bounce", "prekey_gone", outer)
+        try:
+            signed = open_envelope(outer, prekey)
+        except CryptoError:
+            return Verdict("bounce", "unreadable", outer)
+        return self._judge_message(mesh, outer, signed)
+
+    def _judge_message(self, mesh: Mesh, outer: Outer, signed: SignedMessage) -> Verdict:
+        message = signed.message
+        if mesh.state.devices[outer.from_device].member_id != message.from_member:
+            return Verdict("drop", "its device belongs to another member than it says", outer)
+        if message.to_member != mesh.row.member:
+            return Verdict("drop", "meant for another member", outer)
+        tip = message.tip
+        if tip.chain_seq > len(mesh.hashes):
+            return Verdict("wait", "its author has a newer chain", outer, signed)
+        if tip.chain_seq and mesh.hashes[tip.chain_seq - 1] != tip.chain_hash:
+            return Verdict("fork", "its author has another history of the membership", outer, signed)
+        return Verdict("take", outer=outer, signed=signed)
+
+    def commit(self, mesh: Mesh, outer: Outer, signed: SignedMessage) -> Pending[Stored]:
+        """Queue the one transaction that makes a judged message ours."""
+        match signed.message.kind:
+            case "text":
+                return self._commit_text(mesh, outer, signed)
+            case "receipt":
+                return self._commit_receipts(mesh, outer, signed)
+            case "bounce":
+                return self._commit_bounce(mesh, outer, signed)
+            case _:  # of a newer member: verified, noted, and left to a daemon that knows it
+                return self.node.db.submit(self._mark_only(outer))
+
+    def _mark_only(self, outer: Outer) -> Callable[[apsw.Connection], Stored]:
+        now = self.node.now()
+
+        def work(tx: apsw.Connection) -> Stored:
+            store.mark_seen(tx, outer.from_device, outer.msg_id, now)
+            return NOTHING
+
+        return work
+
+    def _commit_text(self, mesh: Mesh, outer: Outer, signed: SignedMessage) -> Pending[Stored]:
+        message = signed.message
+        now = self.node.now()
+        address = self.address(mesh, message.to_session)
+        row = InboxRow(
+            row=0,
+            mesh=mesh.id,
+            msg_id=message.msg_id,
+            from_device=message.from_device,
+            from_member=message.from_member,
+            from_session=message.from_session,
+            origin=message.origin,
+            to_session=message.to_session,
+            session_key=address.session_key,
+            person=int(address.person),
+            lane=message.lane,
+            reply_to=message.reply_to,
+            conv=message.conv_id,
+            created_ms=message.created_ms,
+            stored_ms=now,
+            expires_ms=message.expires_ms,
+            content=self.node.seal("inbox", "content", message.from_device + message.msg_id, message.content),
+            attempt=outer.attempt,
+            message_hash=signed.hash,
+            n=0,
+            path="mesh",
+        )
+        state = "stored" if address.known else "no_such_session"
+        reason = "" if address.known else "no session of that name; it waits in the person's inbox"
+        missing = mesh.note_got(message.from_device, message.stream_seq)
+        if missing:
+            log.warning("gap in a sender's stream", mesh=Id(mesh.id), missing=missing)
+            self.node.events.publish("gap", mesh=mesh.slug, sender=mesh.name_of(message.from_member), missing=missing)
+
+        def work(tx: apsw.Connection) -> Stored:
+            if not store.mark_seen(tx, message.from_device, message.msg_id, now):
+                return NOTHING
+            number = store.add_inbox(tx, row)
+            store.owe_receipt(tx, row, number, state=state, at_ms=now, session="", evidence="commit", reason=reason)
+            set_stream_got(tx, mesh.id, message.from_device, message.stream_seq)
+            return Stored(number, ())
+
+        return self.node.db.submit(work)
+
+    def _commit_receipts(self, mesh: Mesh, outer: Outer, signed: SignedMessage) -> Pending[Stored]:
+        now = self.node.now()
+        try:
+            facts = read_facts(signed)
+        except CryptoError as error:
+            log.warning("unreadable receipt", mesh=Id(mesh.id), error=error)
+            return self.node.db.submit(self._mark_only(outer))
+
+        def work(tx: apsw.Connection) -> Stored:
+            if not store.mark_seen(tx, outer.from_device, outer.msg_id, now):
+                return NOTHING
+            return Stored(0, tuple(f.msg_id for f in facts if sent.apply_receipt(tx, outer.from_device, f)))
+
+        return self.node.db.submit(work)
+
+    def _commit_bounce(self, mesh: Mesh, outer: Outer, signed: SignedMessage) -> Pending[Stored]:
+        """Seal anew with the prekey that the bounce brings, or end the delivery. Counts only for the very bytes we sent."""
+        mark = self._mark_only(outer)
+        try:
+            bounce = Bounce.decode(signed.message.content)
+            if bounce.spk is not None:
+                verify_prekey(bounce.spk, mesh.id, outer.from_device)
+        except CryptoError:
+            return self.node.db.submit(mark)
+        reader = self.node.db.reader
+        delivery = sent.read_delivery(reader, bounce.msg_id, outer.from_device)
+        message = sent.read_message(reader, bounce.msg_id)
+        if (
+            delivery is None
+            or message is None
+            or (delivery.outer_hash, delivery.attempt) != (bounce.outer_hash, bounce.attempt)
+            or delivery.stored_ms
+        ):
+            return self.node.db.submit(mark)
+        resealed = None
+        if bounce.reason in ("prekey_gone", "unreadable") and delivery.attempt < MAX_ATTEMPTS:
+            if bounce.spk is not None:
+                mesh.peer_prekeys[outer.from_device] = bounce.spk
+            content = self.node.open("message", "content", message.msg_id, message.content)
+            resealed = seal_delivery(self.node, mesh, message, content, delivery)
+
+        def work(tx: apsw.Connection) -> Stored:
+            mark(tx)
+            if resealed is not None:
+                sent.set_envelope(tx, resealed)
+            else:
+                ended = "unreadable" if bounce.reason in ("prekey_gone", "unreadable") else bounce.reason
+                sent.set_ended(tx, bounce.msg_id, outer.from_device, ended, "bounced by the recipient")
+            return Stored(0, (bounce.msg_id,))
+
+        pending = self.node.db.submit(work)
+        if resealed is not None:
+            self.outbox.queue(mesh.id).offer([resealed])
+        return pending
+
+    def bounce(self, mesh: Mesh, outer: Outer, envelope: bytes, reason: str) -> Pending[None] | None:
+        """Tell the sender's device that its envelope could not be opened. None: it has had enough of these."""
+        if self._bounces[outer.from_device] >= MAX_BOUNCES:
+            return None
+        self._bounces[outer.from_device] += 1
+        node = self.node
+        content = Bounce(
+            outer.msg_id, outer.attempt, outer_hash(envelope), reason, mesh.prekey if reason == "prekey_gone" else None
+        ).encode()
+        now = node.now()
+        msg_id = MsgId(node.seams.rng(16))
+        message = MessageRow(
+            msg_id=msg_id,
+            mesh=mesh.id,
+            kind="bounce",
+            scope="daemon",
+            idem_key=None,
+            fingerprint=b"",
+            from_session="",
+            origin="agent",
+            lane="now",
+            reply_to=b"",
+            conv=bytes(16),
+            created_ms=now,
+            expires_ms=now + BOUNCE_LIFETIME_MS,
+            content=node.seal("message", "content", msg_id, content),
+        )
+        delivery = DeliveryRow(
+            msg_id=msg_id,
+            device=outer.from_device,
+            mesh=mesh.id,
+            member=mesh.state.devices[outer.from_device].member_id,
+            to_session="",
+            path="mesh",
+            lane=0,
+            stream_seq=0,
+            attempt=0,
+            envelope=None,
+            message_hash=None,
+            outer_hash=None,
+            expires_ms=message.expires_ms,
+            queued_ms=now,
+        )
+        delivery = seal_delivery(node, mesh, message, content, delivery) or delivery
+
+        def work(tx: apsw.Connection) -> None:
+            sent.add_message(tx, message, [delivery])
+
+        pending = node.db.submit(work)
+        self.outbox.queue(mesh.id).offer([delivery])
+        return pending

@@ -1,0 +1,48 @@
+"""Argon2id in a child process: 64 MiB are taken and given back by a process that lives for a tenth of a second."""
+
+import struct
+import sys
+from pathlib import Path
+
+from meshd.keys.states import KeysNotReady
+
+# Decided for unlocking at each start; backups take 256 MiB.
+UNLOCK_OPS = 3
+UNLOCK_MEMORY = 64 * 1024 * 1024
+PASSPHRASE_MIN = 8
+PASSPHRASE_LIMIT = 1024
+# A tenth of a second on an idle machine; this is for one that swaps.
+TIMEOUT_S = 60
+_HEAD = struct.Struct(">II16s")
+_CHILD = Path(__file__).with_name("argon2_child.py")
+
+
+def stretch(passphrase: bytes | bytearray, salt: bytes) -> bytes:
+    """32 bytes from a passphrase (at most 1024 bytes) and a 16-byte salt. Blocks: call it in a worker.
+
+    Raises KeysNotReady when the child dies or takes more than a minute.
+    """
+    import subprocess  # 8 ms, and only for who has a passphrase
+
+    if not 0 < len(passphrase) <= PASSPHRASE_LIMIT:
+        raise KeysNotReady(f"a passphrase has 1 to {PASSPHRASE_LIMIT} bytes")
+    request = bytearray(_HEAD.pack(UNLOCK_OPS, UNLOCK_MEMORY, salt)) + passphrase
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", str(_CHILD)],
+            input=request,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={},
+            cwd="/",
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        # Neither the exception nor its text may keep the request: it holds the passphrase.
+        raise KeysNotReady(f"the passphrase could not be stretched ({type(error).__name__}); try again") from None
+    finally:
+        request[:] = bytes(len(request))
+    if done.returncode != 0 or len(done.stdout) != 32:
+        raise KeysNotReady("the passphrase could not be stretched: 64 MiB of memory were not to be had; try again")
+    return done.stdout

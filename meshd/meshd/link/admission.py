@@ -1,0 +1,185 @@
+"""Changing the membership: appends by compare-and-set, invites, and letting in who asks with one."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from mesh_protocol.broker_api import TipAnswer
+from mesh_protocol.chain import AddMember, InviteOpen, Record, make_record
+from mesh_protocol.ids import InviteId, MemberId
+from mesh_protocol.invite import InviteLink, JoinRequest, invite_key, open_join_request, open_joiner_name
+from mesh_protocol.io.connection import Connection
+from mesh_protocol.keys import CryptoError
+from mesh_protocol.members import ChainError, Invite
+from mesh_protocol.names import check_name, member_subject, seal_name
+from mesh_protocol.op import read_answer
+from mesh_protocol.pae import BadEncoding, unlst
+from mesh_protocol.seals import EpochSeal, seal_keys
+from mesh_protocol.wire.errors import MeshError, RemoteError
+from mesh_protocol.wire.items import pack_items
+
+from meshd.link.greeting import CALL_S, read_tip
+from meshd.log import Id, get_logger
+from meshd.mesh import Mesh
+from meshd.node import Node
+from meshd.store import meshes as store
+
+log = get_logger("admission")
+
+APPEND_TRIES: Final = 6
+
+
+class Change(NamedTuple):
+    """Records to append on the current head, and the epoch seals that belong to them."""
+
+    records: Sequence[Record]
+    seals: Sequence[EpochSeal] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Membership:
+    """Appends to the chain of `mesh` over `connection`; `sync` fetches what others appended."""
+
+    node: Node
+    mesh: Mesh
+    connection: Connection
+    sync: Callable[[], Awaitable[None]]
+
+    async def append(self, make: Callable[[Record], Change]) -> Change:
+        """Append what `make` builds on the head; when somebody else was first, sync and build anew.
+
+        Raises `MeshError` or `RemoteError`.
+        """
+        for _ in range(APPEND_TRIES):
+            head = self.mesh.last
+            if head is None:
+                raise MeshError("no_mesh")
+            change = make(head)
+            try:
+                reply = await self.connection.call(
+                    "chain.append",
+                    {"mesh": self.mesh.id, "previous": head.hash},
+                    pack_items(
+                        [
+                            pack_items([record.encode() for record in change.records]),
+                            pack_items([seal.encode() for seal in change.seals]),
+                        ]
+                    ),
+                    seconds=CALL_S,
+                )
+            except RemoteError as error:
+                if error.code != "chain_conflict":
+                    raise
+                await self.sync()
+                continue
+            tip = read_tip(self.mesh.id, self.mesh.row.broker_key, read_answer(TipAnswer, reply.result).tip)
+            await self._keep(change.records)
+            if len(self.mesh.hashes) == tip.chain_seq:
+                self.mesh.tip = tip
+            return change
+        raise MeshError("chain_conflict")
+
+    async def _keep(self, records: Sequence[Record]) -> None:
+        """Our own records were appended: extend in memory unless the tip's push was faster, then on the disk."""
+        new = [record for record in records if record.seq > len(self.mesh.hashes)]
+        self.mesh.grow(new)
+        rows = [(record.seq, record.encode()) for record in records]
+        await self.node.db.write(lambda tx: store.add_records(tx, self.mesh.id, rows))
+        self.node.events.publish("mesh", mesh=self.mesh.slug)
+
+    async def open_invite(self, url: str, role: str, expires_ms: int) -> tuple[InviteLink, InviteId]:
+        """A single-use invite and its link."""
+        secret = self.node.seams.rng(32)
+        body = InviteOpen(
+            invite_pub=invite_key(secret).public, role=role, max_uses=1, expires_ms=expires_ms, approve=False
+        )
+        change = await self.append(
+            lambda head: Change([make_record(head, "invite_open", body.encode(), self.node.key, self.mesh.id)])
+        )
+        invite_id = InviteId(change.records[0].hash)
+        return InviteLink(self.mesh.id, invite_id, url, secret), invite_id
+
+    async def consider(self, number: int, data: bytes) -> None:
+        """Judge a join request: admit, or forget it. One that only waits (expired: a person decides) is left."""
+        try:
+            request, invite = self._verify(data)
+        except (CryptoError, MeshError) as error:
+            log.warning("a join request was refused", error=error, mesh=Id(self.mesh.id))
+            await self._drop(number)
+            return
+        if request.device in self.mesh.state.devices:
+            await self._drop(number)
+            return
+        if not invite.open or invite.uses >= invite.max_uses:
+            await self._drop(number)
+            return
+        if self.node.now() > invite.expires_ms or invite.approve:
+            log.info("a join request waits for a person", mesh=Id(self.mesh.id))
+            self.node.events.publish("join_waits", mesh=self.mesh.slug)
+            return
+        try:
+            await self._admit(request, invite)
+        except (ChainError, MeshError) as error:
+            log.warning("a newcomer could not be admitted", error=error, mesh=Id(self.mesh.id))
+
+    def _verify(self, data: bytes) -> tuple[JoinRequest, Invite]:
+        """The invite is looked up by the id the request names, and the request must be signed by that invite's key."""
+        claimed = _claimed_invite(data)
+        invite = self.mesh.state.invites.get(claimed)
+        if invite is None:
+            raise MeshError("invite_unknown")
+        request = open_join_request(data, invite.pub)
+        if request.mesh_id != self.mesh.id or request.invite_id != claimed:
+            raise MeshError("bad_invite", why="it is for another mesh")
+        return request, invite
+
+    async def _admit(self, request: JoinRequest, invite: Invite) -> None:
+        mesh, node = self.mesh, self.node
+        keys = mesh.keys
+        if keys is None:
+            raise MeshError("no_mesh")
+        name = self._newcomer_name(request)
+        member_id = MemberId(node.seams.rng(16))
+        sealed_name = seal_name(
+            keys.name_key, member_subject(member_id, mesh.state.genesis.salt), name, node.seams.rng(24)
+        )
+        body = AddMember(member_id, invite.role, request.device, sealed_name, invite.invite_id)
+
+        def make(head: Record) -> Change:
+            # On a new head the invite may have been used, or the device added: then this append is void.
+            current = mesh.state.invites[invite.invite_id]
+            if request.device in mesh.state.devices or current.uses >= current.max_uses:
+                raise MeshError("invite_used")
+            record = make_record(head, "add_member", body.encode(), node.key, mesh.id)
+            seal = seal_keys(mesh.id, mesh.state.epoch, request.spk, keys, mesh.tip)
+            return Change([record], [seal])
+
+        await self.append(make)
+        mesh.peer_prekeys[request.device] = request.spk
+        log.info("admitted a new member", mesh=Id(mesh.id), device=Id(request.device))
+        node.events.publish("joined", mesh=mesh.slug, name=mesh.name_of(member_id))
+
+    def _newcomer_name(self, request: JoinRequest) -> str:
+        """The name the newcomer sealed to us; a device that none of its names open for us is called by its key."""
+        for sealed in request.sealed_names:
+            prekey = self.mesh.prekeys.get(sealed.prekey_id)
+            if sealed.signer == self.node.device and prekey is not None:
+                try:
+                    return check_name(open_joiner_name(request, self.node.device, prekey))
+                except CryptoError:
+                    break
+        return f"member-{request.device.hex()[:8]}"
+
+    async def _drop(self, number: int) -> None:
+        await self.connection.call("join.drop", {"mesh": self.mesh.id, "id": number}, seconds=CALL_S)
+
+
+def _claimed_invite(data: bytes) -> InviteId:
+    """The invite id that an unverified request names. Raises `BadEncoding`."""
+    signed = unlst(data, max_items=4)
+    if not signed:
+        raise BadEncoding("an empty join request")
+    fields = unlst(signed[0], max_items=8)
+    if len(fields) < 3:
+        raise BadEncoding("a join request without an invite")
+    return InviteId(fields[2])

@@ -1,0 +1,235 @@
+"""Entering a mesh at its broker: the mutual hello, the chain, the seals, the prekey. Every step verifies before it keeps."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import apsw
+from mesh_protocol import broker_api as api
+from mesh_protocol.broker_api import ChainAnswer, Challenge, HelloAnswer
+from mesh_protocol.chain import Record, mesh_id_of
+from mesh_protocol.hello import (
+    BrokerHello,
+    ClientHello,
+    admission_proof,
+    sign_client_hello,
+    transcript_hash,
+    verify_broker_hello,
+)
+from mesh_protocol.ids import DeviceId, MeshId
+from mesh_protocol.io.connection import Connection
+from mesh_protocol.keys import CryptoError, SignedPrekey, SigningKey, verify_prekey
+from mesh_protocol.members import settled
+from mesh_protocol.op import read_answer
+from mesh_protocol.seals import EpochSeal, MeshKeys, check_epoch_keys, open_keys
+from mesh_protocol.tip import Tip, TipRef, verify_tip
+from mesh_protocol.wire.errors import MeshError
+from mesh_protocol.wire.items import pack_items, unpack_items
+
+from meshd.log import Id, get_logger
+from meshd.mesh import Mesh
+from meshd.node import Node
+from meshd.store import meshes as store
+
+log = get_logger("link")
+
+CALL_S = 15.0
+"""A broker that does not answer an ordinary call in this time counts as gone."""
+MAX_CLOCK_SKEW_MS = 3600 * 1000
+
+
+class Greeting(NamedTuple):
+    """The connection's challenge: what every hello on it signs."""
+
+    connection: Connection
+    challenge: Challenge
+
+
+async def say_hello(
+    greeting: Greeting,
+    mesh_id: MeshId,
+    key: SigningKey,
+    *,
+    generation: int,
+    nonce: bytes,
+    invite: bool = False,
+    create: Sequence[Record] = (),
+    token: bytes = b"",
+) -> HelloAnswer:
+    """The mutual hello. Raises `RemoteError` when the broker refuses, `CryptoError` when its half is not genuine."""
+    challenge = greeting.challenge
+    hello = ClientHello(
+        broker_key=challenge.broker_key,
+        mesh_id=mesh_id,
+        device=key.public,
+        challenge=challenge.challenge,
+        nonce=nonce,
+        ver_min=api.VERSION_MIN,
+        ver_max=api.VERSION_MAX,
+        generation=generation,
+    )
+    signature = sign_client_hello(hello, key)
+    reply = await greeting.connection.call(
+        "hello",
+        {
+            "mesh": mesh_id,
+            "device": key.public,
+            "nonce": nonce,
+            "ver_min": hello.ver_min,
+            "ver_max": hello.ver_max,
+            "generation": generation,
+            "sig": signature,
+            "invite": invite,
+            "create": bool(create),
+            "admission": admission_proof(token, hello) if token else b"",
+        },
+        pack_items([record.encode() for record in create]) if create else b"",
+        seconds=CALL_S,
+    )
+    answer = read_answer(HelloAnswer, reply.result)
+    verify_broker_hello(
+        BrokerHello(transcript_hash(hello, signature), answer.version, answer.session_id, answer.server_ms),
+        answer.sig,
+        client_hello=hello,
+        client_signature=signature,
+    )
+    return answer
+
+
+def read_tip(mesh_id: MeshId, broker_key: bytes, encoded: bytes) -> TipRef:
+    """The broker's signed statement of how far its chain is. Raises `CryptoError`."""
+    tip = Tip.decode(encoded)
+    verify_tip(tip, mesh_id, broker_key)
+    return tip.ref
+
+
+async def fetch_chain(connection: Connection, mesh: Mesh) -> list[Record]:
+    """Read and verify what the broker has beyond our records, and extend the mesh in memory. Returns the new records.
+
+    A page may end inside an append; its tail is read again with the next page.
+    """
+    new: list[Record] = []
+    while True:
+        reply = await connection.call("chain.read", {"mesh": mesh.id, "after": len(mesh.hashes)}, seconds=CALL_S)
+        answer = read_answer(ChainAnswer, reply.result)
+        decoded = (Record.decode(item) for item in unpack_items(reply.body))
+        # Meanwhile an append of our own may have been taken in: its records are not taken twice.
+        records = [record for record in decoded if record.seq > len(mesh.hashes)]
+        whole = records[: settled(records)]
+        if not mesh.hashes and whole and mesh_id_of(whole[0]) != mesh.id:
+            raise MeshError("chain_invalid", why="it is another mesh's")
+        mesh.grow(whole)
+        new.extend(whole)
+        if not answer.more or not whole:
+            if len(whole) != len(records):
+                raise MeshError("chain_invalid", why="it ends in the middle of an append")
+            return new
+
+
+async def sync_chain(node: Node, connection: Connection, mesh: Mesh, tip: TipRef) -> None:
+    """Bring our chain up to the broker's tip, and keep it. Raises `MeshError` with `broker_rollback` for another history."""
+    before = len(mesh.hashes)
+    new = await fetch_chain(connection, mesh) if tip.chain_seq > before else []
+    if new:
+        rows = [(record.seq, record.encode()) for record in new]
+        await node.db.write(lambda tx: store.add_records(tx, mesh.id, rows))
+        node.events.publish("mesh", mesh=mesh.slug)
+    ours = len(mesh.hashes)
+    if tip.chain_seq > ours or tip.chain_seq < 1 or mesh.hashes[tip.chain_seq - 1] != tip.chain_hash:
+        raise MeshError("broker_rollback", mesh=mesh.slug)
+    if tip.chain_seq < ours:
+        raise _Behind(tip)
+    mesh.tip = tip
+
+
+class _Behind(MeshError):
+    """The broker's chain is a true prefix of ours: it lost records, and takes them back from us."""
+
+    def __init__(self, tip: TipRef) -> None:
+        super().__init__("broker_rollback")
+        self.tip = tip
+
+
+async def give_back(node: Node, connection: Connection, mesh: Mesh, behind: TipRef) -> None:
+    """Return to a broker that was restored from a backup the records it lost, then sync with its new tip."""
+    encoded = store.read_chain(node.db.reader, mesh.id)[behind.chain_seq :]
+    log.warning("the broker lost records, giving them back", mesh=Id(mesh.id), records=len(encoded))
+    reply = await connection.call(
+        "chain.append",
+        {"mesh": mesh.id, "previous": behind.chain_hash},
+        pack_items([pack_items(encoded), pack_items([])]),
+        seconds=CALL_S,
+    )
+    answer = read_answer(api.TipAnswer, reply.result)
+    mesh.tip = read_tip(mesh.id, mesh.row.broker_key, answer.tip)
+
+
+async def follow_tip(node: Node, connection: Connection, mesh: Mesh, tip: TipRef) -> None:
+    """`sync_chain`, giving back what a restored broker lost."""
+    try:
+        await sync_chain(node, connection, mesh, tip)
+    except _Behind as error:
+        await give_back(node, connection, mesh, error.tip)
+
+
+async def take_seals(node: Node, connection: Connection, mesh: Mesh) -> bool:
+    """Open the epoch seals that lie at the broker for this device and keep the keys the chain vouches for.
+
+    Returns whether anything new was learnt. A seal that does not open or does not match is reported, never kept.
+    """
+    reply = await connection.call("seals.read", {"mesh": mesh.id}, seconds=CALL_S)
+    learnt = False
+    newest = 0
+    for item in unpack_items(reply.body):
+        try:
+            seal = EpochSeal.decode(item)
+            prekey = mesh.prekeys[seal.prekey_id]
+            keys, _tip = open_keys(seal, prekey, mesh.id)
+            check_epoch_keys(mesh.state, keys)
+        except (CryptoError, KeyError) as error:
+            log.warning("an epoch seal cannot be used", mesh=Id(mesh.id), error=error)
+            continue
+        await keep_keys(node, mesh, keys)
+        learnt = True
+        newest = max(newest, seal.epoch)
+    if newest:
+        await connection.call("seals.ack", {"mesh": mesh.id, "epoch": newest}, seconds=CALL_S)
+    return learnt
+
+
+async def keep_keys(node: Node, mesh: Mesh, keys: MeshKeys) -> None:
+    """Add keys that match the chain to what this device holds; with the first ones the mesh becomes active."""
+    known = dict(mesh.keys.epochs) if mesh.keys is not None else {}
+    fresh = {epoch: key for epoch, key in keys.epochs.items() if epoch not in known}
+    name_key = mesh.keys.name_key if mesh.keys is not None else keys.name_key
+    sealed = {e: node.seal("epoch_key", "sealed", mesh.id + e.to_bytes(8, "little"), k) for e, k in fresh.items()}
+    row = mesh.row
+    if mesh.keys is None:
+        row = row._replace(state="active", secret=node.seal("mesh", "secret", mesh.id, name_key), trouble="")
+
+    def work(tx: apsw.Connection) -> None:
+        for epoch, value in sealed.items():
+            store.put_epoch_key(tx, mesh.id, epoch, value)
+        if row is not mesh.row:
+            store.put_mesh(tx, row)
+
+    await node.db.write(work)
+    mesh.row = row
+    mesh.keys = MeshKeys(name_key, {**known, **fresh})
+    mesh.rename()
+
+
+async def fetch_prekeys(connection: Connection, mesh: Mesh, devices: Sequence[DeviceId]) -> None:
+    """Learn the newest signed prekeys of `devices`. One that does not verify is left out: its mail waits."""
+    for start in range(0, len(devices), 128):
+        wanted = list(devices[start : start + 128])
+        reply = await connection.call("prekey.take", {"mesh": mesh.id, "devices": [*wanted]}, seconds=CALL_S)
+        for item in unpack_items(reply.body):
+            try:
+                prekey = SignedPrekey.decode(item)
+                if prekey.device not in wanted:
+                    raise MeshError("bad_envelope", why="a prekey nobody asked for")
+                verify_prekey(prekey, mesh.id, prekey.device)
+            except (CryptoError, MeshError) as error:
+                log.warning("a prekey does not verify", mesh=Id(mesh.id), error=error)
+                continue
+            mesh.peer_prekeys[prekey.device] = prekey

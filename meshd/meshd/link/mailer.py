@@ -1,0 +1,200 @@
+"""Sending for one mesh over one connection: the outbox, and the receipts owed. Ends with the connection."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+from mesh_protocol.broker_api import AcceptAnswer
+from mesh_protocol.ids import DeviceId
+from mesh_protocol.io.connection import Call, Connection
+from mesh_protocol.io.link import LinkClosed
+from mesh_protocol.op import read_answer
+from mesh_protocol.wire.errors import RemoteError
+
+from meshd.link.greeting import CALL_S, fetch_prekeys
+from meshd.log import Id, Word, get_logger
+from meshd.mesh import Mesh
+from meshd.node import Node
+from meshd.outbox import SendQueue
+from meshd.receipts import gather, seal_receipts
+from meshd.sealing import seal_delivery
+from meshd.seams import jitter
+from meshd.store import inbox as received
+from meshd.store import outbox as store
+from meshd.store.inbox import ReceiptDue
+from meshd.store.outbox import DeliveryRow
+
+log = get_logger("mailer")
+
+WINDOW: Final = 64
+"""Envelopes on their way to the broker at once."""
+RETRY_BASE_S: Final = 0.25
+RETRY_CAP_S: Final = 30.0
+PREKEY_RETRY_S: Final = 5.0
+
+PERMANENT: Final = {
+    "unknown_device": ("removed", "the broker knows no such device in this mesh"),
+    "not_allowed": ("refused", "the broker does not let this device write there"),
+    "too_large": ("too_large", "the broker takes no envelope of this size"),
+    "bad_envelope": ("refused", "the broker cannot read the envelope's routing"),
+}
+"""Answers that no retry changes, and the state and reason they become."""
+
+
+@dataclass(slots=True, eq=False)
+class Mailer:
+    """Drains `queue` and the receipts of `mesh`."""
+
+    node: Node
+    mesh: Mesh
+    connection: Connection
+    queue: SendQueue
+    receipts: trio.Event = field(default_factory=trio.Event)
+    _window: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(WINDOW, max_value=WINDOW))
+    _failures: dict[DeviceId, int] = field(default_factory=dict)
+    _nursery: trio.Nursery = field(init=False)
+
+    async def run(self) -> None:
+        """Send until cancelled or the connection ends."""
+        self.queue.reset()
+        self.queue.offer(store.waiting_deliveries(self.node.db.reader, self.mesh.id))
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._run_receipts)
+            await self._run_outbox(nursery)
+
+    # Messages.
+
+    async def _run_outbox(self, nursery: trio.Nursery) -> None:
+        while True:
+            row = self.queue.take()
+            if row is None:
+                self.queue.more = trio.Event()
+                await self.queue.more.wait()
+                continue
+            ready = await self._prepare(row)
+            if ready is None:
+                continue
+            await self._window.acquire()
+            try:
+                call = await self.connection.begin("mail.send", {"mesh": self.mesh.id}, ready.envelope or b"")
+            except LinkClosed:
+                return
+            nursery.start_soon(self._settle, ready, call)
+
+    async def _prepare(self, row: DeliveryRow) -> DeliveryRow | None:
+        """The delivery with an envelope that is on the disk, or None when it cannot go now."""
+        if not self.mesh.state.is_active(row.device):
+            await self._end(row, "removed", "the device is no longer in the mesh")
+            return None
+        if self.mesh.alarm:
+            return None  # offered again when the alarm is resolved and the link greets anew
+        if row.envelope is not None:
+            return row
+        if row.device not in self.mesh.peer_prekeys:
+            try:
+                await fetch_prekeys(self.connection, self.mesh, [row.device])
+            except (RemoteError, trio.TooSlowError, LinkClosed):
+                log.debug("no prekey now", mesh=Id(self.mesh.id))
+        message = store.read_message(self.node.db.reader, row.msg_id)
+        if message is None:
+            self.queue.done(row)
+            return None
+        content = self.node.open("message", "content", message.msg_id, message.content)
+        sealed = seal_delivery(self.node, self.mesh, message, content, row)
+        if sealed is None:
+            self._later(row, PREKEY_RETRY_S)
+            return None
+        await self.node.db.write(lambda tx: store.set_envelope(tx, sealed))
+        self.queue.done(row)
+        self.queue.offer([sealed])  # known under its new attempt; taken again at once
+        return None
+
+    async def _settle(self, row: DeliveryRow, call: Call) -> None:
+        """Wait for the broker's word on one envelope."""
+        try:
+            reply = await call.reply(CALL_S)
+            answer = read_answer(AcceptAnswer, reply.result)
+        except RemoteError as error:
+            await self._refused(row, error)
+            return
+        except LinkClosed:
+            return
+        except trio.TooSlowError:
+            await self.connection.aclose("the broker did not answer a message")
+            return
+        finally:
+            self._window.release()
+        self._failures.pop(row.device, None)
+        self.queue.done(row)
+        await self.node.db.write(
+            lambda tx: store.set_accepted(tx, row.msg_id, row.device, row.attempt, answer.accepted_ms)
+        )
+        self.node.changed(row.msg_id)
+
+    async def _refused(self, row: DeliveryRow, error: RemoteError) -> None:
+        end = PERMANENT.get(error.code)
+        if end is not None:
+            await self._end(row, *end)
+            return
+        failures = self._failures[row.device] = self._failures.get(row.device, 0) + 1
+        wait = jitter(self.node.seams.rng, min(RETRY_CAP_S, RETRY_BASE_S * 2.0 ** min(failures, 10)))
+        told = error.data.get("retry_after")
+        self._later(row, max(wait, float(told)) if isinstance(told, int | float) else wait)
+        log.info("the broker does not take a message now", code=Word(error.code), mesh=Id(self.mesh.id))
+
+    def _later(self, row: DeliveryRow, seconds: float) -> None:
+        self._nursery.start_soon(self._put_back, row, seconds)
+
+    async def _put_back(self, row: DeliveryRow, seconds: float) -> None:
+        await trio.sleep(min(seconds, RETRY_CAP_S))
+        self.queue.put_back(row)
+
+    async def _end(self, row: DeliveryRow, state: str, reason: str) -> None:
+        self.queue.done(row)
+        await self.node.db.write(lambda tx: store.set_ended(tx, row.msg_id, row.device, state, reason))
+        self.node.changed(row.msg_id)
+
+    # Receipts.
+
+    async def _run_receipts(self) -> None:
+        """While one batch is on its way the next gathers: no timer delays a lone receipt."""
+        after = 0
+        while True:
+            due = received.due_receipts(self.node.db.reader, self.mesh.id, after)
+            if not due:
+                self.receipts = trio.Event()
+                await self.receipts.wait()
+                continue
+            after = due[-1].id
+            for device, rows in gather(due):
+                if not await self._send_receipts(device, rows):
+                    after = 0
+
+    async def _send_receipts(self, device: DeviceId, rows: list[ReceiptDue]) -> bool:
+        """Returns false when they must be tried again later."""
+        if not self.mesh.state.is_active(device):
+            await self._drop(rows)
+            return True
+        if device not in self.mesh.peer_prekeys:
+            await fetch_prekeys(self.connection, self.mesh, [device])
+        if device not in self.mesh.peer_prekeys or self.mesh.alarm:
+            await trio.sleep(PREKEY_RETRY_S)
+            return False
+        envelope = seal_receipts(self.node, self.mesh, device, rows)
+        try:
+            await self.connection.call("mail.send", {"mesh": self.mesh.id}, envelope, seconds=CALL_S)
+        except RemoteError as error:
+            if error.code not in PERMANENT:
+                await trio.sleep(RETRY_BASE_S + jitter(self.node.seams.rng, 1.0))
+                return False
+        except (LinkClosed, trio.TooSlowError):
+            await self.connection.aclose("the broker did not answer a receipt")
+            await trio.sleep_forever()
+        await self._drop(rows)
+        return True
+
+    async def _drop(self, rows: list[ReceiptDue]) -> None:
+        ids = [row.id for row in rows]
+        # Not awaited by anyone: a receipt sent twice merges to the same fact, so nothing depends on this commit.
+        self.node.db.submit(lambda tx: received.drop_receipts(tx, ids))

@@ -1,0 +1,260 @@
+"""One mesh on one connection, from hello to loss: greets, then runs mail, receipts, presence and admission side by side."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+from mesh_protocol.broker_api import (
+    JOIN_REQUEST,
+    LIVE,
+    LIVE_PUBLISH,
+    MAIL,
+    TIP,
+    JoinListAnswer,
+    JoinPush,
+    LivePush,
+    MailPush,
+    ResumeAnswer,
+    TipPush,
+)
+from mesh_protocol.io.link import LinkClosed
+from mesh_protocol.keys import CryptoError
+from mesh_protocol.members import ChainError
+from mesh_protocol.op import read_answer
+from mesh_protocol.tip import TipRef
+from mesh_protocol.wire.codec import CodecError
+from mesh_protocol.wire.errors import MeshError
+from mesh_protocol.wire.items import unpack_items
+from mesh_protocol.wire.rpc import NotificationReceived
+
+from meshd.failure import first_error
+from meshd.inbox import Inbox
+from meshd.link.admission import Membership
+from meshd.link.greeting import CALL_S, Greeting, follow_tip, read_tip, say_hello, take_seals
+from meshd.link.joining import Joiner
+from meshd.link.mailer import Mailer
+from meshd.link.receiver import Receiver
+from meshd.link.table import LinkEvent, LinkState
+from meshd.log import Id, Word, get_logger
+from meshd.mesh import Mesh
+from meshd.node import Node
+from meshd.outbox import Outbox
+from meshd.presence import INTERVAL_S, PresenceBoard, SessionView
+from meshd.store import meshes as store
+
+log = get_logger("link")
+
+REFUSED_RETRY_S: Final = 30.0
+PRESENCE_MIN_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinkParts:
+    """The daemon's parts that every mesh link drives. `views` gives the sessions that are present in a mesh."""
+
+    node: Node
+    outbox: Outbox
+    inbox: Inbox
+    board: PresenceBoard
+    views: Callable[[Mesh], Sequence[SessionView]]
+
+
+@dataclass(slots=True, eq=False)
+class MeshLink:
+    """Lives as long as its connection. `presence` is set to publish at once."""
+
+    parts: LinkParts
+    mesh: Mesh
+    greeting: Greeting
+    mailer: Mailer = field(init=False)
+    receiver: Receiver = field(init=False)
+    membership: Membership = field(init=False)
+    presence: trio.Event = field(default_factory=trio.Event)
+    tips: trio.Event = field(default_factory=trio.Event)
+    _tip: TipRef | None = None
+    _requests: list[tuple[int, bytes]] = field(default_factory=list)
+    _asked: trio.Event = field(default_factory=trio.Event)
+    _syncing: trio.Lock = field(default_factory=trio.Lock)
+
+    def __post_init__(self) -> None:
+        node, connection = self.parts.node, self.greeting.connection
+        self.mailer = Mailer(node, self.mesh, connection, self.parts.outbox.queue(self.mesh.id))
+        self.receiver = Receiver(node, self.mesh, connection, self.parts.inbox, self.sync, self.raise_alarm)
+        self.membership = Membership(node, self.mesh, connection, self.sync)
+
+    # Life.
+
+    async def run(self) -> None:
+        """Greet and serve until the connection ends; after a refusal try again now and then."""
+        while True:
+            refusal: BaseException | None = None
+            try:
+                await self._enter()
+                await self._serve()
+            except* (LinkClosed, trio.TooSlowError):
+                await self.greeting.connection.aclose("the broker stopped answering")
+            except* (MeshError, CryptoError, CodecError) as group:
+                refusal = first_error(group)
+            if refusal is None:
+                return
+            await self._refused(refusal)
+            if self.mesh.row.trouble:
+                await trio.sleep_forever()
+            await trio.sleep(REFUSED_RETRY_S)
+            if self.mesh.link is LinkState.REFUSED:
+                self._move(LinkEvent.TRY)
+
+    def _move(self, event: LinkEvent, why: str = "") -> None:
+        self.mesh.move_link(event, self.parts.node.now(), why)
+        self.parts.node.events.publish("link", mesh=self.mesh.slug, state=self.mesh.link.value)
+
+    async def _refused(self, error: BaseException) -> None:
+        code = error.code if isinstance(error, MeshError) else type(error).__name__
+        why = error.message if isinstance(error, MeshError) else str(error)
+        log.warning("a mesh was not entered", mesh=Id(self.mesh.id), code=Word(code))
+        if isinstance(error, ChainError) or code == "broker_rollback":
+            await self.raise_alarm(why)
+        if not self.mesh.active and code.startswith("invite_"):
+            # This invite will never let us in: said in every listing, and not tried again by this daemon.
+            mesh = self.mesh
+            mesh.row = mesh.row._replace(trouble=code)
+            await self.parts.node.db.write(lambda tx: store.set_trouble(tx, mesh.id, code))
+        self._move(LinkEvent.DENIED, why)
+
+    async def raise_alarm(self, why: str) -> None:
+        """Another history of the mesh was shown: sending stops until a person has looked at it."""
+        self.mesh.alarm = why
+        log.error("another history of a mesh", mesh=Id(self.mesh.id))
+        self.parts.node.events.publish("alarm", mesh=self.mesh.slug, why=why)
+
+    async def _enter(self) -> None:
+        node, mesh = self.parts.node, self.mesh
+        if not mesh.active:
+            await Joiner(node, mesh, self.greeting, self._next_tip).run()
+        if self.greeting.challenge.broker_key != mesh.row.broker_key:
+            raise MeshError(
+                "broker_refused", url=mesh.row.broker_url, why="it has another key than the mesh's chain names"
+            )
+        answer = await say_hello(self.greeting, mesh.id, node.key, generation=node.generation, nonce=node.seams.rng(32))
+        async with self._syncing:
+            await follow_tip(node, self.greeting.connection, mesh, read_tip(mesh.id, mesh.row.broker_key, answer.tip))
+        mesh.alarm = ""
+        await take_seals(node, self.greeting.connection, mesh)
+        if mesh.prekey is not None:
+            await self.greeting.connection.call("prekey.put", {"mesh": mesh.id}, mesh.prekey.encode(), seconds=CALL_S)
+
+    async def _serve(self) -> None:
+        mesh, connection = self.mesh, self.greeting.connection
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.receiver.run)
+            reply = await connection.call("mail.resume", {"mesh": mesh.id, "acked": 0, "sacks": []}, seconds=CALL_S)
+            await self._check_mailbox(read_answer(ResumeAnswer, reply.result).next_mseq)
+            nursery.start_soon(self.mailer.run)
+            nursery.start_soon(self._run_tips)
+            nursery.start_soon(self._run_presence)
+            nursery.start_soon(self._run_requests)
+            self._move(LinkEvent.GREETED)
+
+    async def _check_mailbox(self, next_mseq: int) -> None:
+        """A mailbox that counts lower than before belongs to a broker restored from a backup: said, and lived with,
+        because what was committed here is recognised by its ids."""
+        node, mesh = self.parts.node, self.mesh
+        if next_mseq < mesh.row.next_mseq:
+            log.error("the broker's mailbox went back", mesh=Id(mesh.id))
+            node.events.publish("broker_rollback", mesh=mesh.slug)
+        mesh.row = mesh.row._replace(next_mseq=next_mseq)
+        await node.db.write(lambda tx: store.set_next_mseq(tx, mesh.id, next_mseq))
+
+    # Notifications, in order, without waiting.
+
+    def notified(self, event: NotificationReceived) -> None:
+        """Takes what the broker says about this mesh. Raises `MeshError` when it breaks its own declarations."""
+        match event.method:
+            case str() if event.method == MAIL:
+                mseq = read_answer(MailPush, event.params).mseq
+                if not self.receiver.take(mseq, event.body):
+                    raise MeshError("bad_request", what="the broker overran its credit window")
+            case str() if event.method == LIVE:
+                read_answer(LivePush, event.params)
+                if self.parts.board.hear(self.mesh, event.body):
+                    self.presence.set()  # somebody came: he is told of us now, not at the next interval
+            case str() if event.method == TIP:
+                self._heard_tip(read_answer(TipPush, event.params).tip)
+            case str() if event.method == JOIN_REQUEST:
+                self._requests.append((read_answer(JoinPush, event.params).id, event.body))
+                self._asked.set()
+            case _:
+                log.debug("an unknown notification of the broker")
+
+    def _heard_tip(self, encoded: bytes) -> None:
+        try:
+            tip = read_tip(self.mesh.id, self.greeting.challenge.broker_key, encoded)
+        except CryptoError:
+            log.warning("a tip with a wrong signature", mesh=Id(self.mesh.id))
+            return
+        if self._tip is None or tip.chain_seq > self._tip.chain_seq or tip.log_seq > self._tip.log_seq:
+            self._tip = tip
+            self.tips.set()
+
+    async def _next_tip(self) -> None:
+        """Wait for the chain to grow; used while joining."""
+        await self.tips.wait()
+        self.tips = trio.Event()
+
+    async def sync(self) -> None:
+        """Bring the chain up to the newest tip that the broker has signed on this connection."""
+        async with self._syncing:
+            tip = self._tip
+            if tip is None or tip.chain_seq <= len(self.mesh.hashes):
+                return
+            await follow_tip(self.parts.node, self.greeting.connection, self.mesh, tip)
+        if self.mesh.keys is not None and self.mesh.state.epoch not in self.mesh.keys.epochs:
+            await take_seals(self.parts.node, self.greeting.connection, self.mesh)
+        await self.receiver.chain_grew()
+
+    async def _run_tips(self) -> None:
+        while True:
+            await self._next_tip()
+            tip = self._tip
+            if tip is not None and tip.chain_seq == len(self.mesh.hashes) and self.mesh.hashes[-1] == tip.chain_hash:
+                self.mesh.tip = tip
+                continue
+            await self.sync()
+
+    # Presence.
+
+    async def _run_presence(self) -> None:
+        connection, mesh = self.greeting.connection, self.mesh
+        epoch = 0
+        while True:
+            if mesh.state.epoch != epoch and mesh.keys is not None and mesh.state.epoch in mesh.keys.epochs:
+                epoch = mesh.state.epoch
+                channels = self.parts.board.channels(mesh)
+                await connection.call("live.subscribe", {"mesh": mesh.id, "channels": [*channels]}, seconds=CALL_S)
+            self.presence = trio.Event()
+            if epoch:
+                await self.publish(online=True)
+            with trio.move_on_after(INTERVAL_S):
+                await self.presence.wait()
+                await trio.sleep(PRESENCE_MIN_S if self.mesh.link is LinkState.ONLINE else 0)
+            self.parts.board.save()
+
+    async def publish(self, *, online: bool) -> None:
+        """Send our presence now."""
+        channel, frame = self.parts.board.frame(self.mesh, self.parts.views(self.mesh), online=online)
+        await self.greeting.connection.notify(LIVE_PUBLISH, {"mesh": self.mesh.id, "channel": channel}, frame)
+
+    # Admission.
+
+    async def _run_requests(self) -> None:
+        if self.parts.node.device not in self.mesh.state.signers:
+            return
+        reply = await self.greeting.connection.call("join.list", {"mesh": self.mesh.id}, seconds=CALL_S)
+        answer = read_answer(JoinListAnswer, reply.result)
+        self._requests.extend(zip(answer.ids, unpack_items(reply.body), strict=True))
+        while True:
+            while self._requests:
+                await self.membership.consider(*self._requests.pop(0))
+            self._asked = trio.Event()
+            await self._asked.wait()

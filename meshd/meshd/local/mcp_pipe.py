@@ -1,0 +1,67 @@
+"""Turns a client's connection into an MCP session: lines in and out, calls through the same dispatch as every other client."""
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Final
+
+import trio
+from mesh_protocol.io.connection import Reply
+from mesh_protocol.io.link import LinkClosed
+from mesh_protocol.op import Answer, Operation, Request
+from mesh_protocol.ops.claude import MCP_LINE
+from mesh_protocol.wire.errors import MeshError
+from mesh_protocol.wire.rpc import RequestReceived
+
+from meshd.claude.marks import new_mark
+from meshd.local.dispatch import Call, check_rights
+from meshd.mcp.server import McpServer, ToolCall
+
+if TYPE_CHECKING:
+    from meshd.app import App
+    from meshd.local.server import Client
+
+MAX_LINES: Final = 256
+"""Lines that may wait to be read."""
+
+
+async def open_pipe(app: "App", client: "Client", request: RequestReceived) -> Reply:
+    """Answer `mcp.open` and start the session's MCP server behind the answer. Raises `MeshError`."""
+    if client.lines is not None:
+        raise MeshError("bad_request", what="MCP is spoken on this connection already")
+    # Opened first: lines may be pipelined behind the request.
+    send, receive = trio.open_memory_channel[bytes](MAX_LINES)
+    client.lines = send
+    reply = await app.dispatch.call(app, client.caller(), request, newer=True)
+    generation = app.node.seams.rng(4).hex()
+
+    def invoke(operation: Operation, parsed: Request, call: ToolCall) -> Awaitable[Answer]:
+        return _invoke(app, client, operation, parsed, _mark(call, generation))
+
+    async def write(line: bytes) -> None:
+        try:
+            await client.connection.notify(MCP_LINE, {}, line)
+        except LinkClosed:
+            return
+
+    server = McpServer(
+        app.dispatch.operations.values(),
+        invoke=invoke,
+        send=write,
+        failed=app.failed,
+        new_mark=lambda: new_mark(app.node.seams.rng),
+        build=app.version,
+    )
+    client.nursery.start_soon(server.run, receive)
+    return reply
+
+
+def _mark(call: ToolCall, generation: str) -> str:
+    """What makes a repeated call the same call: the tool use, or the id within this connection."""
+    return call.tool_use_id or f"{generation}:{call.mcp_id}"
+
+
+async def _invoke(app: "App", client: "Client", operation: Operation, parsed: Request, mark: str) -> Answer:
+    caller = client.caller()
+    check_rights(app, caller, operation)
+    answer = await app.dispatch.invoke(Call(app, caller, b"", mark), operation, parsed)
+    assert isinstance(answer, Answer), f"{operation.method} is no tool"
+    return answer

@@ -1,0 +1,130 @@
+"""One mesh in memory: its verified chain, its keys, its names. What is here is also on disk, or is derived from it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from mesh_protocol.chain import Record
+from mesh_protocol.ids import DeviceId, MemberId, MeshId
+from mesh_protocol.keys import CryptoError, PrekeyPrivate, SignedPrekey
+from mesh_protocol.members import ChainState, extend
+from mesh_protocol.names import compare_form, member_subject, open_name
+from mesh_protocol.seals import MeshKeys
+from mesh_protocol.tip import TipRef
+
+from meshd.link.table import LinkEvent, LinkState, advance
+from meshd.store.meshes import MeshRow
+
+EMPTY_TIP: Final = TipRef(0, bytes(32), 0, bytes(32))
+
+
+class Stream(NamedTuple):
+    """Numbers of the stream between this device and another one."""
+
+    sent: int
+    got: int
+
+
+@dataclass(slots=True, eq=False)
+class Mesh:
+    """The state of one mesh. Only the event loop touches it.
+
+    `chain` is None until a joining machine has verified a first chain; `keys` is None until it was admitted.
+    `hashes[i]` is the hash of record i, to judge a peer's claim about an older tip.
+    """
+
+    row: MeshRow
+    chain: ChainState | None = None
+    last: Record | None = None
+    hashes: list[bytes] = field(default_factory=list)
+    keys: MeshKeys | None = None
+    prekeys: dict[int, PrekeyPrivate] = field(default_factory=dict)
+    prekey: SignedPrekey | None = None
+    peer_prekeys: dict[DeviceId, SignedPrekey] = field(default_factory=dict)
+    streams: dict[DeviceId, Stream] = field(default_factory=dict)
+    tip: TipRef = EMPTY_TIP
+    link: LinkState = LinkState.OFFLINE
+    link_since_ms: int = 0
+    link_why: str = ""
+    names: dict[MemberId, str] = field(default_factory=dict)
+    alarm: str = ""
+    """Why sending is stopped: the broker served another history. Empty: all is well."""
+
+    @property
+    def id(self) -> MeshId:
+        return self.row.mesh
+
+    @property
+    def slug(self) -> str:
+        return self.row.slug
+
+    @property
+    def state(self) -> ChainState:
+        """The verified chain of a mesh that has one."""
+        assert self.chain is not None, "asked for the chain of a mesh that has none yet"
+        return self.chain
+
+    @property
+    def active(self) -> bool:
+        """This machine is a member and holds the keys."""
+        return self.row.state == "active" and self.keys is not None and self.chain is not None
+
+    def move_link(self, event: LinkEvent, now_ms: int, why: str = "") -> None:
+        """Apply a link event."""
+        state = advance(self.link, event)
+        if state is not self.link:
+            self.link_since_ms = now_ms
+        self.link = state
+        self.link_why = why
+
+    def grow(self, records: Sequence[Record]) -> None:
+        """Extend the verified chain. Raises `ChainError` and changes nothing if any record breaks a rule."""
+        if not records:
+            return
+        self.chain = extend(self.chain, records)
+        self.last = records[-1]
+        self.hashes.extend(record.hash for record in records)
+        self.rename()
+
+    def rename(self) -> None:
+        """Work out the display names: first in chain order keeps a name, a later equal one gets its id behind it."""
+        if self.chain is None or self.keys is None:
+            return
+        taken: set[str] = set()
+        names: dict[MemberId, str] = {}
+        salt = self.chain.genesis.salt
+        for member in sorted(self.chain.members.values(), key=lambda m: m.added_seq):
+            try:
+                name = open_name(self.keys.name_key, member_subject(member.member_id, salt), member.sealed_name)
+            except CryptoError:
+                name = f"member-{member.member_id.hex()[:8]}"
+            if compare_form(name) in taken:
+                name = f"{name}~{member.member_id.hex()[:4]}"
+            taken.add(compare_form(name))
+            names[member.member_id] = name
+        self.names = names
+
+    def name_of(self, member: MemberId) -> str:
+        return self.names.get(member, f"member-{member.hex()[:8]}")
+
+    def title(self) -> str:
+        """The mesh's own name, as its maker called it."""
+        if self.chain is None or self.keys is None:
+            return self.slug
+        try:
+            return open_name(self.keys.name_key, self.chain.genesis.salt, self.chain.genesis.sealed_mesh_name)
+        except CryptoError:
+            return self.slug
+
+    def next_stream(self, device: DeviceId) -> int:
+        """Take the next number of the stream to `device`."""
+        sent, got = self.streams.get(device, Stream(0, 0))
+        self.streams[device] = Stream(sent + 1, got)
+        return sent + 1
+
+    def note_got(self, device: DeviceId, number: int) -> int:
+        """Note a number of the stream from `device`; returns how many are missing before it."""
+        sent, got = self.streams.get(device, Stream(0, 0))
+        missing = number - got - 1 if got and number > got + 1 else 0
+        self.streams[device] = Stream(sent, max(got, number))
+        return missing

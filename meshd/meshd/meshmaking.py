@@ -1,0 +1,239 @@
+"""Making a mesh, joining one, and taking them up again at start."""
+
+from dataclasses import dataclass
+
+import apsw
+import trio
+from mesh_protocol.chain import Epoch, Genesis, Record, epoch_kc, make_record, mesh_id_of
+from mesh_protocol.ids import MemberId
+from mesh_protocol.invite import InviteLink, parse_link
+from mesh_protocol.keys import CryptoError, PrekeyPrivate, SignedPrekey, SigningKey, sign_prekey
+from mesh_protocol.members import ChainError
+from mesh_protocol.names import check_mesh_name, check_name, member_subject, seal_name
+from mesh_protocol.seals import MeshKeys
+from mesh_protocol.wire.errors import MeshError
+
+from meshd.brokers import Brokers
+from meshd.link.driver import LOCAL
+from meshd.link.greeting import read_tip, say_hello
+from meshd.link.joining import enter_by_invite, require_usable
+from meshd.mesh import Mesh, Stream
+from meshd.node import Node
+from meshd.presence import PresenceBoard
+from meshd.store import meshes as store
+from meshd.store.meshes import MeshRow, PrekeyRow
+
+
+@dataclass(slots=True, eq=False)
+class MeshMaking:
+    """Everything that adds a mesh to this machine."""
+
+    node: Node
+    brokers: Brokers
+    board: PresenceBoard
+
+    # At start.
+
+    def restore(self) -> None:
+        """Load every mesh from the disk and verify its chain anew; what is stored is not trusted to be unchanged."""
+        node = self.node
+        default = store.get_meta(node.db.reader, "default_mesh")
+        for row in store.list_meshes(node.db.reader):
+            mesh = self._load(row)
+            node.meshes[mesh.id] = mesh
+            self.board.restore(mesh.id, store.read_live_seen(node.db.reader, mesh.id))
+            if default == mesh.id:
+                node.default_mesh = mesh.id
+            self.brokers.add(mesh)
+
+    def _load(self, row: MeshRow) -> Mesh:
+        node = self.node
+        mesh = Mesh(row, link_since_ms=node.now())
+        mesh.grow([Record.decode(data) for data in store.read_chain(node.db.reader, row.mesh)])
+        for prekey in store.read_prekeys(node.db.reader, row.mesh):
+            seed = node.open("prekey", "sealed", row.mesh + prekey.prekey_id.to_bytes(8, "little"), prekey.sealed)
+            mesh.prekeys[prekey.prekey_id] = PrekeyPrivate.from_seed(seed)
+            mesh.prekey = SignedPrekey.decode(prekey.signed)
+        epochs = {
+            epoch: node.open("epoch_key", "sealed", row.mesh + epoch.to_bytes(8, "little"), sealed)
+            for epoch, sealed in store.read_epoch_keys(node.db.reader, row.mesh)
+        }
+        if row.state == "active" and epochs:
+            mesh.keys = MeshKeys(node.open("mesh", "secret", row.mesh, row.secret), epochs)
+        for device, (sent, got) in store.read_streams(node.db.reader, row.mesh).items():
+            mesh.streams[device] = Stream(sent, got)
+        mesh.rename()
+        return mesh
+
+    # A new mesh.
+
+    async def make(self, name: str, me: str, broker: str) -> Mesh:
+        """Make a mesh at `broker` (empty: the embedded one). Nothing is kept here unless the broker has it durably."""
+        node = self.node
+        try:
+            name, me = check_mesh_name(name), check_name(me)
+        except CryptoError:
+            raise MeshError("bad_name", name=name if not _is_mesh_name(name) else me) from None
+        url, _, token = (broker or LOCAL).partition("#")
+        async with self.brokers.visit(url) as greeting:
+            made = self._genesis(name, me, url, greeting.challenge.broker_key)
+            answer = await say_hello(
+                greeting,
+                made.mesh.id,
+                node.key,
+                generation=node.generation,
+                nonce=node.seams.rng(32),
+                create=made.records,
+                token=token.encode(),
+            )
+            made.mesh.tip = read_tip(made.mesh.id, greeting.challenge.broker_key, answer.tip)
+        await self._keep(made.mesh, made.records)
+        return made.mesh
+
+    def _genesis(self, name: str, me: str, url: str, broker_key: bytes) -> "_Made":
+        node, rng = self.node, self.node.seams.rng
+        name_key, first_key, salt = rng(32), rng(32), rng(16)
+        member = MemberId(rng(16))
+        # The recovery key's private half is not kept here: until there is a backup to put it in, nobody holds it.
+        recovery = SigningKey.from_seed(rng(32))
+        body = Genesis(
+            salt=salt,
+            member_id=member,
+            device=node.device,
+            recovery_pub=recovery.public,
+            broker_key=broker_key,
+            broker_urls=(url,),
+            sealed_mesh_name=seal_name(name_key, salt, name, rng(24)),
+            sealed_member_name=seal_name(name_key, member_subject(member, salt), me, rng(24)),
+        )
+        genesis = make_record(None, "genesis", body.encode(), node.key, None)
+        mesh_id = mesh_id_of(genesis)
+        epoch = Epoch(1, epoch_kc(mesh_id, 1, first_key))
+        records = [genesis, make_record(genesis, "epoch", epoch.encode(), node.key, mesh_id)]
+        row = MeshRow(
+            mesh=mesh_id,
+            slug=self.node.free_slug(name),
+            state="active",
+            me=me,
+            member=member,
+            broker_url=url,
+            broker_key=broker_key,
+            secret=node.seal("mesh", "secret", mesh_id, name_key),
+            created_ms=node.now(),
+            next_mseq=0,
+            trouble="",
+        )
+        mesh = Mesh(row, keys=MeshKeys(name_key, {1: first_key}), link_since_ms=node.now())
+        mesh.grow(records)
+        return _Made(mesh, records)
+
+    async def _keep(self, mesh: Mesh, records: list[Record]) -> None:
+        """Store a mesh that is ours now, with its first prekey, and bring it online."""
+        node = self.node
+        prekey = self._new_prekey(mesh, 1)
+        rows = [(record.seq, record.encode()) for record in records]
+        keys = mesh.keys.epochs if mesh.keys is not None else {}
+        sealed = {e: node.seal("epoch_key", "sealed", mesh.id + e.to_bytes(8, "little"), k) for e, k in keys.items()}
+        first = node.default_mesh is None
+
+        def work(tx: apsw.Connection) -> None:
+            store.put_mesh(tx, mesh.row)
+            store.add_records(tx, mesh.id, rows)
+            for epoch, value in sealed.items():
+                store.put_epoch_key(tx, mesh.id, epoch, value)
+            store.put_prekey(tx, mesh.id, prekey)
+            if first:
+                store.set_meta(tx, "default_mesh", mesh.id)
+
+        await node.db.write(work)
+        node.meshes[mesh.id] = mesh
+        if first:
+            node.default_mesh = mesh.id
+        self.brokers.add(mesh)
+        node.events.publish("mesh", mesh=mesh.slug)
+
+    def _new_prekey(self, mesh: Mesh, prekey_id: int) -> PrekeyRow:
+        node = self.node
+        seed = node.seams.rng(32)
+        private = PrekeyPrivate.from_seed(seed)
+        signed = sign_prekey(node.key, mesh.id, prekey_id, private.public, node.now())
+        mesh.prekeys[prekey_id] = private
+        mesh.prekey = signed
+        sealed = node.seal("prekey", "sealed", mesh.id + prekey_id.to_bytes(8, "little"), seed)
+        return PrekeyRow(prekey_id, sealed, signed.encode(), signed.made_ms)
+
+    # Joining.
+
+    async def join(self, url: str, me: str) -> Mesh:
+        """Check the invite with the broker and remember it; being let in goes on in the background."""
+        node = self.node
+        try:
+            link = parse_link(url.strip())
+        except CryptoError as error:
+            raise MeshError("bad_invite", why=str(error)) from None
+        try:
+            me = check_name(me)
+        except CryptoError:
+            raise MeshError("bad_name", name=me) from None
+        known = node.meshes.get(link.mesh_id)
+        if known is not None:
+            if known.active:
+                raise MeshError("already_member", mesh=known.slug)
+            return known
+        mesh = await self._look(link, me)
+        await self._keep(mesh, [])
+        return mesh
+
+    async def _look(self, link: InviteLink, me: str) -> Mesh:
+        """Verify at the broker that the invite can still let us in, so that a bad link fails here and now."""
+        node = self.node
+        mesh = Mesh(self._joining_row(link, me, b""), link_since_ms=node.now())
+        async with self.brokers.visit(link.broker_url) as greeting:
+            try:
+                # The chain that is fetched here is thrown away: the link's own first step verifies and stores it.
+                await enter_by_invite(node, greeting, mesh, link)
+            except (CryptoError, ChainError) as error:
+                raise MeshError("chain_invalid", why=str(error)) from None
+            finally:
+                await node.db.write(lambda tx: store.drop_mesh(tx, link.mesh_id))
+            require_usable(mesh, link, node.now())
+            if node.device in mesh.state.devices:
+                raise MeshError("already_member", mesh=mesh.slug)
+            return Mesh(self._joining_row(link, me, greeting.challenge.broker_key), link_since_ms=node.now())
+
+    def _joining_row(self, link: InviteLink, me: str, broker_key: bytes) -> MeshRow:
+        node = self.node
+        return MeshRow(
+            mesh=link.mesh_id,
+            slug=node.free_slug(f"mesh-{link.mesh_id.hex()[:6]}"),
+            state="joining",
+            me=me,
+            member=MemberId(bytes(16)),
+            broker_url=link.broker_url,
+            broker_key=broker_key,
+            secret=node.seal("mesh", "secret", link.mesh_id, link.url().encode()),
+            created_ms=node.now(),
+            next_mseq=0,
+            trouble="",
+        )
+
+    async def wait_active(self, mesh: Mesh, seconds: float) -> bool:
+        """Whether this machine was let in within `seconds`."""
+        with self.node.events.subscribe(frozenset({"joined", "link", "mesh"})) as changes, trio.move_on_after(seconds):
+            while not mesh.active and not mesh.row.trouble:
+                await changes.take()
+        return mesh.active
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    mesh: Mesh
+    records: list[Record]
+
+
+def _is_mesh_name(name: str) -> bool:
+    try:
+        check_mesh_name(name)
+    except CryptoError:
+        return False
+    return True

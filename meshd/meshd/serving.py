@@ -1,0 +1,108 @@
+"""From a held home to a serving daemon: keys, database, parts, signals."""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+from mesh_protocol.ids import DeviceId
+from mesh_protocol.io.sqlite import Database, ThreadWorker, WrongDatabase
+
+from meshd.app import App, open_database, remember_identity
+from meshd.claude.process import system_processes
+from meshd.config import Config
+from meshd.hardening import Hardening
+from meshd.keys.argon2 import stretch
+from meshd.keys.consistency import Mismatch, check_consistency
+from meshd.keys.identity import Identity
+from meshd.keys.keyring_backend import KeyringBackend
+from meshd.keys.states import KeysDamaged, KeysNotReady
+from meshd.keys.store import KeyStore
+from meshd.local.processes import ProcTable
+from meshd.log import get_logger
+from meshd.paths import Paths
+from meshd.refusal import StartRefused
+from meshd.seams import Clock, Seams
+from meshd.store.meshes import get_meta
+
+log = get_logger("serving")
+
+T = TypeVar("T")
+
+
+async def serve(
+    where: Paths,
+    config: Config,
+    hardening: Hardening,
+    listener: socket.socket,
+    version: str,
+    clock: Clock,
+    told: Callable[[], None],
+) -> int:
+    """Run the daemon of a home whose lock is held. Returns the exit status. Raises `StartRefused`."""
+    seams = Seams(clock=clock, rng=os.urandom, threads=_in_thread, worker=ThreadWorker)
+    keystore = KeyStore(
+        where.keys, config.keys, KeyringBackend(os.environ, os.geteuid(), sys.platform), stretch, os.urandom
+    )
+    try:
+        db = open_database(where.database, seams)
+    except WrongDatabase as error:
+        raise StartRefused(f"{where.database}: {error}") from None
+    try:
+        identity = _open_identity(where, keystore, db)
+        app = App(
+            seams=seams,
+            paths=where,
+            config=config,
+            version=version,
+            hardening=hardening,
+            keystore=keystore,
+            process_table=ProcTable(),
+            claude_processes=system_processes(),
+            started_ms=clock(),
+        )
+        app.build(db, identity)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_on_signal, app)
+            told()
+            await app.run(listener)
+            nursery.cancel_scope.cancel()
+        return app.exit_status
+    finally:
+        keystore.close()
+        db.close()
+
+
+def _open_identity(where: Paths, keystore: KeyStore, db: Database) -> Identity | None:
+    """The identity with its generation risen, or None while the keys are locked. Never a second identity."""
+    device = get_meta(db.reader, "device")
+    generation = int.from_bytes(get_meta(db.reader, "generation") or b"", "little")
+    try:
+        identity = keystore.load()
+    except KeysDamaged as error:
+        raise StartRefused(str(error)) from None
+    except KeysNotReady as error:
+        log.warning("starting locked", error=error)
+        return None
+    judged = check_consistency(identity, DeviceId(device) if device else None, generation, str(where.data))
+    if isinstance(judged, Mismatch):
+        raise StartRefused(judged.sentence)
+    if identity is None:
+        identity = keystore.create()
+    else:
+        identity = keystore.bump_generation(judged.generation)
+    remember_identity(db, identity)
+    return identity
+
+
+async def _stop_on_signal(app: App) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            app.stop_soon()
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    return await trio.to_thread.run_sync(work)

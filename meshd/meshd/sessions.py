@@ -1,0 +1,373 @@
+"""The agent sessions of this machine: found through Claude's own registry, never believed, watched by pid and start time."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import trio
+from mesh_protocol.ids import MeshId
+
+from meshd.claude.formats import ClaudeSession, is_claude_program
+from meshd.claude.process import ProcessError, ProcessTable, ancestors
+from meshd.claude.registry import NoSession, Registry, config_dir
+from meshd.inbox import Address
+from meshd.log import get_logger
+from meshd.mesh import Mesh
+from meshd.node import Node
+from meshd.presence import SessionView
+from meshd.status import Source, Status, renew, settle
+from meshd.store.sessions import SessionRow, put_session, read_sessions
+
+log = get_logger("sessions")
+
+POLL_S: Final = 2.0
+"""How often the registry entry of a live session is looked at; with no session nothing is polled."""
+REMEMBER_MS: Final = 30 * 24 * 3600 * 1000
+LOOK_TRIES: Final = 15
+LOOK_PAUSE_S: Final = 0.2
+"""A session starts its tools before it has written its registry entry: asked for 3 s."""
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One run of an agent, keyed by its process. `ids` are all of Claude's ids it has had; the newest is `claude`'s."""
+
+    key: str
+    name: str
+    claude: ClaudeSession
+    config: Path
+    status: Status
+    started_ms: int
+    wish: str = ""
+    """The mesh its environment names; empty: the default one."""
+    summary: str = ""
+    visible: bool = True
+    profile: dict[str, str | list[str]] = field(default_factory=dict)
+    ids: set[str] = field(default_factory=set)
+    alive: bool = True
+    ended_ms: int = 0
+    trouble: str = ""
+    """Why messages do not reach it by push, for doctor."""
+
+    @property
+    def start(self) -> int:
+        """Process start time in the system's unit."""
+        return int(self.claude.proc_start) if self.claude.proc_start.isdecimal() else 0
+
+    def row(self) -> SessionRow:
+        return SessionRow(
+            self.key,
+            self.claude.pid,
+            self.start,
+            self.claude.session_id,
+            self.name,
+            self.claude.cwd,
+            str(self.config),
+            self.summary,
+            int(self.visible),
+            json.dumps(self.profile),
+            self.started_ms,
+            self.ended_ms,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Sessions:
+    """All sessions, live and remembered. `changed` is told when presence should be published anew."""
+
+    node: Node
+    processes: ProcessTable
+    uid: int
+    changed: Callable[[], None]
+    arrived: Callable[[Session], None]
+    _sessions: dict[str, Session] = field(default_factory=dict)
+    _nursery: trio.Nursery | None = None
+    _some: trio.Event = field(default_factory=trio.Event)
+
+    def restore(self) -> None:
+        """Sessions of an earlier life of the daemon. The living ones are taken up when their process still fits."""
+        for row in read_sessions(self.node.db.reader, self.node.now() - REMEMBER_MS):
+            found = Registry(Path(row.config_dir), self.processes, self.uid).session_of(row.pid, str(row.start))
+            alive = not row.ended_ms and not isinstance(found, NoSession)
+            claude = found if not isinstance(found, NoSession) else _remembered(row)
+            now = self.node.now()
+            session = Session(
+                key=row.key,
+                name=row.name,
+                claude=claude,
+                config=Path(row.config_dir),
+                status=Status("idle", Source.TRANSCRIPT, now, now),
+                started_ms=row.started_ms,
+                summary=row.summary,
+                visible=bool(row.visible),
+                profile=json.loads(row.profile),
+                ids={row.session_id, claude.session_id},
+                alive=alive,
+                ended_ms=row.ended_ms or (0 if alive else now),
+            )
+            self._sessions[row.key] = session
+
+    async def run(self) -> None:
+        """Watch live sessions: their end by pidfd, their id and status by the registry."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for session in self.live():
+                nursery.start_soon(self._watch_end, session)
+            while True:
+                if not self.live():
+                    self._some = trio.Event()
+                    await self._some.wait()
+                for session in self.live():
+                    self.look(session)
+                await trio.sleep(POLL_S)
+
+    # Asking.
+
+    def live(self) -> list[Session]:
+        return [session for session in self._sessions.values() if session.alive]
+
+    def all(self) -> Sequence[Session]:
+        return list(self._sessions.values())
+
+    def get(self, key: str) -> Session | None:
+        return self._sessions.get(key)
+
+    def by_pid(self, pid: int, start: int) -> Session | None:
+        for session in self._sessions.values():
+            if session.alive and session.claude.pid == pid and session.start == start:
+                return session
+        return None
+
+    def mesh_of(self, session: Session) -> Mesh | None:
+        """The mesh a session is present in: the one its environment names, or the default one."""
+        for mesh in self.node.meshes.values():
+            if session.wish and mesh.slug == session.wish:
+                return mesh
+        if session.wish or not self.node.meshes:
+            return None
+        return self.node.find_mesh("")
+
+    def in_mesh(self, mesh: MeshId) -> list[Session]:
+        """Live sessions that are present in a mesh."""
+        found: list[Session] = []
+        for session in self.live():
+            home = self.mesh_of(session)
+            if home is not None and home.id == mesh:
+                found.append(session)
+        return found
+
+    def names_in(self, mesh: Mesh) -> list[str]:
+        """Names of sessions that mail can be addressed to: live ones, and remembered ones that may come back."""
+        return [s.name for s in self._sessions.values() if (home := self.mesh_of(s)) is not None and home.id == mesh.id]
+
+    def views(self, mesh: Mesh) -> list[SessionView]:
+        """What peers are told of the sessions here."""
+        return [
+            SessionView(
+                name=session.name,
+                status=session.status.word,
+                since_ms=session.status.since_ms,
+                summary=session.summary,
+                role=str(session.profile.get("role", "")),
+                title=str(session.profile.get("title", "")),
+                visible=session.visible,
+            )
+            for session in self.in_mesh(mesh.id)
+        ]
+
+    def address(self, mesh: Mesh, label: str) -> Address:
+        """Who a session label of an arriving message means here."""
+        if not label:
+            live = self.in_mesh(mesh.id)
+            return Address(live[0].key if len(live) == 1 else "", True, True)
+        for session in sorted(self._sessions.values(), key=lambda s: (not s.alive, -s.started_ms)):
+            home = self.mesh_of(session)
+            if home is not None and home.id == mesh.id and session.name.casefold() == label.casefold():
+                return Address(session.key, False, True)
+        return Address("", True, False)
+
+    # Changing.
+
+    async def register(self, pid: int, env: Mapping[str, str]) -> Session | None:
+        """The session that the process `pid` descends from, made known if it is new. None: it belongs to none."""
+        folder = config_dir(env.get("CLAUDE_CONFIG_DIR"), env.get("HOME"))
+        if folder is None:
+            return None
+        registry = Registry(folder, self.processes, self.uid)
+        for attempt in range(LOOK_TRIES):
+            claude = registry.session_above(pid)
+            if not isinstance(claude, NoSession):
+                return self._take(claude, folder, env.get("MESH", ""))
+            if attempt == 0 and not self._may_come(pid):
+                return None
+            await trio.sleep(LOOK_PAUSE_S)
+        return None
+
+    def _may_come(self, pid: int) -> bool:
+        """Whether an agent that has not registered yet is among the caller's ancestors."""
+        line = ancestors(self.processes, pid)
+        if isinstance(line, ProcessError):
+            return False
+        for process in line:
+            exe = self.processes.exe(process.pid)
+            if not isinstance(exe, ProcessError) and is_claude_program(str(exe)):
+                return True
+        return False
+
+    def _take(self, claude: ClaudeSession, folder: Path, wish: str) -> Session:
+        known = self.by_pid(claude.pid, int(claude.proc_start) if claude.proc_start.isdecimal() else 0)
+        if known is not None:
+            self._update(known, claude)
+            return known
+        now = self.node.now()
+        # `--resume` in another process: the session comes back with its name and its inbox, if the old one is gone.
+        earlier = [s for s in self._sessions.values() if not s.alive and claude.session_id in s.ids]
+        if earlier:
+            session = earlier[-1]
+            session.claude, session.alive, session.ended_ms = claude, True, 0
+            session.status = Status("idle", Source.TRANSCRIPT, now, now)
+        else:
+            session = Session(
+                key=self.node.seams.rng(8).hex(),
+                name=self._free_name(_plain(os.path.basename(claude.cwd)) or "session"),  # noqa: PTH119 - not our path
+                claude=claude,
+                config=folder,
+                status=Status("idle", Source.TRANSCRIPT, now, now),
+                started_ms=now,
+            )
+            self._sessions[session.key] = session
+        session.wish = wish or session.wish
+        session.ids.add(claude.session_id)
+        log.info("session registered", pid=claude.pid, sessions=len(self.live()))
+        self._save(session)
+        self._some.set()
+        if self._nursery is not None:
+            self._nursery.start_soon(self._watch_end, session)
+        self.look(session)
+        self.changed()
+        self.node.events.publish("session", name=session.name, alive=True)
+        self.arrived(session)
+        return session
+
+    def _free_name(self, wanted: str) -> str:
+        taken = {session.name.casefold() for session in self._sessions.values() if session.alive}
+        name = wanted
+        number = 2
+        while name.casefold() in taken:
+            name = f"{wanted}-{number}"
+            number += 1
+        return name
+
+    def look(self, session: Session) -> None:
+        """Read the session's registry entry again: id, status and inbox may have changed."""
+        found = Registry(session.config, self.processes, self.uid).session_of(
+            session.claude.pid, session.claude.proc_start
+        )
+        if isinstance(found, NoSession):
+            return  # the pidfd tells of its end; an entry that is being rewritten is back at the next look
+        self._update(session, found)
+        if found.status is not None:
+            self.say_status(session, "idle" if found.is_idle else "working", Source.TRANSCRIPT)
+        self._settle(session)
+
+    def _update(self, session: Session, claude: ClaudeSession) -> None:
+        if claude.session_id not in session.ids:
+            session.ids.add(claude.session_id)
+            session.claude = claude
+            self._save(session)
+        session.claude = claude
+
+    def _settle(self, session: Session) -> None:
+        settled = settle(session.status, self.node.now(), in_turn=session.claude.status not in (None, "idle"))
+        if settled.word != session.status.word:
+            session.status = settled
+            self._status_changed(session)
+
+    def say_status(self, session: Session, word: str, source: Source) -> None:
+        """`source` says what the session does."""
+        before = session.status.word
+        session.status = renew(session.status, word, source, self.node.now())
+        if session.status.word != before:
+            self._status_changed(session)
+
+    def _status_changed(self, session: Session) -> None:
+        self.changed()
+        self.node.events.publish("status", session=session.key, status=session.status.word)
+
+    def describe(
+        self,
+        session: Session,
+        *,
+        summary: str | None = None,
+        visible: bool | None = None,
+        profile: Mapping[str, str | list[str]] = {},
+    ) -> None:
+        """Change how a session shows itself. A `name` in the profile renames it; raises nothing: names were checked."""
+        if summary is not None:
+            session.summary = summary
+        if visible is not None:
+            session.visible = visible
+        name = profile.get("name")
+        if isinstance(name, str) and name and name.casefold() != session.name.casefold():
+            session.name = self._free_name(name)
+        session.profile.update({key: value for key, value in profile.items() if key != "name"})
+        self._save(session)
+        self.changed()
+
+    def _save(self, session: Session) -> None:
+        row = session.row()
+        self.node.db.submit(lambda tx: put_session(tx, row))
+
+    async def _watch_end(self, session: Session) -> None:
+        pid = session.claude.pid
+        try:
+            descriptor = os.pidfd_open(pid)
+        except (OSError, AttributeError):
+            await self._poll_end(session)
+        else:
+            try:
+                await trio.lowlevel.wait_readable(descriptor)
+            finally:
+                os.close(descriptor)
+        if session.claude.pid == pid:
+            self._end(session)
+
+    async def _poll_end(self, session: Session) -> None:
+        registry = Registry(session.config, self.processes, self.uid)
+        while not isinstance(registry.session_of(session.claude.pid, session.claude.proc_start), NoSession):
+            await trio.sleep(POLL_S)
+
+    def _end(self, session: Session) -> None:
+        if not session.alive:
+            return
+        session.alive = False
+        session.ended_ms = self.node.now()
+        log.info("session ended", pid=session.claude.pid)
+        self._save(session)
+        self.changed()
+        self.node.events.publish("session", name=session.name, alive=False)
+
+
+def _plain(name: str) -> str:
+    """A folder's name as a session name: what a name may not hold becomes a dash."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:32].strip("-")
+
+
+def _remembered(row: SessionRow) -> ClaudeSession:
+    return ClaudeSession(
+        pid=row.pid,
+        session_id=row.session_id,
+        proc_start=str(row.start),
+        socket_path=None,
+        cwd=row.cwd,
+        name=None,
+        kind=None,
+        status=None,
+        status_at_ms=None,
+        version="",
+        entrypoint=None,
+        peer_protocol=None,
+    )

@@ -1,0 +1,46 @@
+"""A session's status and who may say it: hook 3 over manual 2 over transcript 1. Pure."""
+
+import enum
+from typing import Final, NamedTuple
+
+FRESH_MS: Final = 30_000
+WORKING_MS: Final = 60_000
+
+
+class Source(enum.IntEnum):
+    """Where a status comes from, weakest first."""
+
+    TRANSCRIPT = 1
+    MANUAL = 2
+    HOOK = 3
+
+
+class Status(NamedTuple):
+    """`word` is idle, working or dnd; since and renewed are epoch ms."""
+
+    word: str
+    source: Source
+    since_ms: int
+    renewed_ms: int
+
+
+def renew(now_status: Status, word: str, source: Source, now_ms: int) -> Status:
+    """The status after `source` said `word`.
+
+    dnd ends only by hand. A different word is taken whatever its source; the same word from an equal or higher source
+    renews it; from a lower one it only bumps the time while the recorded one is fresh, and takes over once it is stale.
+    """
+    if now_status.word == "dnd" and source is not Source.MANUAL:
+        return now_status
+    if word != now_status.word:
+        return Status(word, source, now_ms, now_ms)
+    if source >= now_status.source or now_ms - now_status.renewed_ms > FRESH_MS:
+        return Status(word, source, now_status.since_ms, now_ms)
+    return now_status._replace(renewed_ms=now_ms)
+
+
+def settle(now_status: Status, now_ms: int, *, in_turn: bool) -> Status:
+    """`working` without news for 60 s is idle, unless the process is known to be in a turn."""
+    if now_status.word == "working" and not in_turn and now_ms - now_status.renewed_ms > WORKING_MS:
+        return Status("idle", now_status.source, now_ms, now_ms)
+    return now_status

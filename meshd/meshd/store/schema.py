@@ -1,0 +1,79 @@
+"""The daemon's database: one file, because a message, its dedupe mark and its receipt must share one commit."""
+
+from typing import Final
+
+APPLICATION_ID: Final = 0x6D657368  # "mesh"
+
+_V1: Final = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE mesh(
+  mesh BLOB PRIMARY KEY, slug TEXT NOT NULL UNIQUE, state TEXT NOT NULL, me TEXT NOT NULL, member BLOB NOT NULL,
+  broker_url TEXT NOT NULL, broker_key BLOB NOT NULL, secret BLOB NOT NULL, created_ms INTEGER NOT NULL,
+  next_mseq INTEGER NOT NULL DEFAULT 0, trouble TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
+
+CREATE TABLE chain(mesh BLOB NOT NULL, seq INTEGER NOT NULL, record BLOB NOT NULL, PRIMARY KEY(mesh, seq))
+  STRICT, WITHOUT ROWID;
+
+CREATE TABLE epoch_key(mesh BLOB NOT NULL, epoch INTEGER NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY(mesh, epoch))
+  STRICT, WITHOUT ROWID;
+
+CREATE TABLE prekey(
+  mesh BLOB NOT NULL, prekey_id INTEGER NOT NULL, sealed BLOB NOT NULL, signed BLOB NOT NULL, made_ms INTEGER NOT NULL,
+  PRIMARY KEY(mesh, prekey_id)) STRICT, WITHOUT ROWID;
+
+-- What this device sent. Content is sealed under the store key; a message without key repeats freely.
+CREATE TABLE message(
+  msg_id BLOB PRIMARY KEY, mesh BLOB NOT NULL, kind TEXT NOT NULL, scope TEXT NOT NULL, idem_key TEXT,
+  fingerprint BLOB NOT NULL, from_session TEXT NOT NULL, origin TEXT NOT NULL, lane TEXT NOT NULL,
+  reply_to BLOB NOT NULL, conv BLOB NOT NULL, created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL,
+  content BLOB NOT NULL, UNIQUE(mesh, scope, idem_key)) STRICT, WITHOUT ROWID;
+
+-- How far it got, for each recipient device. `envelope` is kept from before its first transmission until it is stored
+-- there, so that a retry is the same bytes.
+CREATE TABLE delivery(
+  msg_id BLOB NOT NULL, device BLOB NOT NULL, mesh BLOB NOT NULL, member BLOB NOT NULL, to_session TEXT NOT NULL,
+  path TEXT NOT NULL, lane INTEGER NOT NULL, stream_seq INTEGER NOT NULL, attempt INTEGER NOT NULL DEFAULT 0,
+  envelope BLOB, message_hash BLOB, outer_hash BLOB, expires_ms INTEGER NOT NULL, queued_ms INTEGER NOT NULL,
+  accepted_ms INTEGER NOT NULL DEFAULT 0, stored_ms INTEGER NOT NULL DEFAULT 0, shown_ms INTEGER NOT NULL DEFAULT 0,
+  turn_ms INTEGER NOT NULL DEFAULT 0, n INTEGER NOT NULL DEFAULT 0, ended TEXT NOT NULL DEFAULT '',
+  session TEXT NOT NULL DEFAULT '', evidence TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '',
+  PRIMARY KEY(msg_id, device)) STRICT, WITHOUT ROWID;
+CREATE INDEX delivery_waiting ON delivery(mesh, lane, stream_seq) WHERE accepted_ms = 0 AND ended = '';
+
+-- What this device received. `session_key` is the local session that is to see it; `person` says it is in the person's
+-- inbox too. `n` counts the receipts given for it.
+CREATE TABLE inbox(
+  row INTEGER PRIMARY KEY AUTOINCREMENT, mesh BLOB NOT NULL, msg_id BLOB NOT NULL, from_device BLOB NOT NULL,
+  from_member BLOB NOT NULL, from_session TEXT NOT NULL, origin TEXT NOT NULL, to_session TEXT NOT NULL,
+  session_key TEXT NOT NULL, person INTEGER NOT NULL, lane TEXT NOT NULL, reply_to BLOB NOT NULL, conv BLOB NOT NULL,
+  created_ms INTEGER NOT NULL, stored_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, content BLOB NOT NULL,
+  attempt INTEGER NOT NULL, message_hash BLOB NOT NULL, n INTEGER NOT NULL, path TEXT NOT NULL,
+  read_ms INTEGER NOT NULL DEFAULT 0, shown_ms INTEGER NOT NULL DEFAULT 0, turn_ms INTEGER NOT NULL DEFAULT 0,
+  evidence TEXT NOT NULL DEFAULT '', UNIQUE(from_device, msg_id)) STRICT;
+CREATE INDEX inbox_unread ON inbox(person, read_ms) WHERE read_ms = 0;
+CREATE INDEX inbox_session ON inbox(session_key, shown_ms) WHERE shown_ms = 0;
+
+-- Everything committed from another device, receipts included: what makes a second arrival harmless.
+CREATE TABLE seen(from_device BLOB NOT NULL, msg_id BLOB NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY(from_device, msg_id))
+  STRICT, WITHOUT ROWID;
+
+CREATE TABLE stream(mesh BLOB NOT NULL, device BLOB NOT NULL, sent INTEGER NOT NULL DEFAULT 0, got INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY(mesh, device)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE receipt_out(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, mesh BLOB NOT NULL, device BLOB NOT NULL, msg_id BLOB NOT NULL,
+  attempt INTEGER NOT NULL, message_hash BLOB NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, session TEXT NOT NULL,
+  evidence TEXT NOT NULL, at_ms INTEGER NOT NULL, n INTEGER NOT NULL, expires_ms INTEGER NOT NULL) STRICT;
+CREATE INDEX receipt_waiting ON receipt_out(mesh, device);
+
+CREATE TABLE session(
+  key TEXT PRIMARY KEY, pid INTEGER NOT NULL, start INTEGER NOT NULL, session_id TEXT NOT NULL, name TEXT NOT NULL,
+  cwd TEXT NOT NULL, config_dir TEXT NOT NULL, summary TEXT NOT NULL, visible INTEGER NOT NULL, profile TEXT NOT NULL,
+  started_ms INTEGER NOT NULL, ended_ms INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
+
+CREATE TABLE live_seen(mesh BLOB NOT NULL, device BLOB NOT NULL, generation INTEGER NOT NULL, n INTEGER NOT NULL,
+  PRIMARY KEY(mesh, device)) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final = (_V1,)

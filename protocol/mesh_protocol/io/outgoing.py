@@ -1,0 +1,81 @@
+"""The frames that wait for one link: in order, each whole or not at all, bounded in bytes."""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from mesh_protocol.io.link import Link
+
+WINDOW: Final = 64 * 1024
+"""Bytes that may wait before a sender does. A larger frame is taken when nothing waits."""
+
+
+class Outgoing:
+    """A queue that one task pumps and many fill."""
+
+    def __init__(self) -> None:
+        self._frames: deque[bytes] = deque()
+        self._bytes = 0
+        self._turn = trio.StrictFIFOLock()
+        self._changed = trio.lowlevel.ParkingLot()
+        self._pumping = False
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait, those in the link's hands included."""
+        return self._bytes
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Waits, first come first served, until there is room or the queue is closed: inside, `put` one frame."""
+        async with self._turn:
+            while self._bytes >= WINDOW and not self._closed:
+                await self._changed.park()
+            yield
+
+    def put_now(self, frame: bytes) -> bool:
+        """Append a frame if nobody would have to wait before it."""
+        if self._bytes >= WINDOW or self._turn.locked():
+            return False
+        self.put(frame)
+        return True
+
+    def put(self, frame: bytes) -> None:
+        """Append a frame."""
+        self._frames.append(frame)
+        self._bytes += len(frame)
+        self._changed.unpark_all()
+
+    def close(self) -> None:
+        """Wake all who wait for room, and end `pump` when what is queued is out."""
+        self._closed = True
+        self._changed.unpark_all()
+
+    async def flushed(self) -> None:
+        """Wait until everything queued is in the link's hands. Returns at once when nobody pumps."""
+        while self._bytes and self._pumping:
+            await self._changed.park()
+
+    async def pump(self, link: Link) -> None:
+        """Send frames until the queue is closed and empty. Raises `LinkClosed`."""
+        self._pumping = True
+        try:
+            while True:
+                while self._frames:
+                    frame = self._frames.popleft()
+                    if self._frames and not link.whole:  # a byte stream: one system call for many frames
+                        frame += b"".join(self._frames)
+                        self._frames.clear()
+                    await link.send(frame)
+                    self._bytes -= len(frame)
+                    self._changed.unpark_all()
+                if self._closed:
+                    return
+                await self._changed.park()
+        finally:
+            self._pumping = False
+            self._changed.unpark_all()

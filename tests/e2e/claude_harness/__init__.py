@@ -1,0 +1,1 @@
+"""Drives the real Claude Code binary against a scripted Messages API, offline."""

@@ -1,0 +1,377 @@
+"""The daemon's MCP server, line by line and with the MCP SDK's own client at the other end."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import mcp_types
+import pytest
+import trio
+from mcp import Client
+from mcp.shared.message import SessionMessage
+from mesh_protocol.op import Answer, Operation, Request
+from mesh_protocol.ops.messages import InboxAnswer, InboxRow, Send, SendAnswer
+from mesh_protocol.ops.peers import PeersAnswer, PresenceAnswer
+from mesh_protocol.registry import load_operations
+from mesh_protocol.wire.errors import MeshError
+from meshd.claude.marks import Mark
+from meshd.mcp.server import MAX_CALLS, REVISIONS, McpServer, ToolCall
+
+MARK = Mark("00112233445566aa")
+TOOLS = {
+    "send_message",
+    "list_peers",
+    "message_status",
+    "check_messages",
+    "set_summary",
+    "set_status",
+    "set_visible",
+    "set_profile",
+}
+SENT = SendAnswer(id="aabbccdd00112233", mesh="team", state="stored", reached=True, recipients=[])
+PRESENCE = PresenceAnswer(to="bob/web", status="idle", summary="tests", visible=True)
+
+
+@dataclass
+class Daemon:
+    """What stands behind the server: `reply` decides, `calls` and `bugs` remember."""
+
+    reply: Callable[[Operation, Request], Awaitable[Answer]]
+    calls: list[tuple[str, Request, ToolCall]] = field(default_factory=list)
+    bugs: list[BaseException] = field(default_factory=list)
+
+    def invoke(self, operation: Operation, request: Request, call: ToolCall) -> Awaitable[Answer]:
+        self.calls.append((operation.method, request, call))
+        return self.reply(operation, request)
+
+    def report(self, method: str, error: BaseException) -> str:
+        self.bugs.append(error)
+        return f"ref-{method}"
+
+
+async def always_sent(operation: Operation, request: Request) -> Answer:
+    return SENT
+
+
+def server_for(daemon: Daemon, send: Callable[[bytes], Awaitable[None]]) -> McpServer:
+    return McpServer(
+        load_operations().values(),
+        invoke=daemon.invoke,
+        send=send,
+        failed=daemon.report,
+        new_mark=lambda: MARK,
+        build="9.8.7",
+    )
+
+
+class Lines:
+    """A server spoken to line by line."""
+
+    def __init__(self, daemon: Daemon, nursery: trio.Nursery) -> None:
+        self.end, incoming = trio.open_memory_channel[bytes](100)
+        outgoing, self._from_server = trio.open_memory_channel[bytes](100)
+        self.server = server_for(daemon, outgoing.send)
+        self.ended = trio.Event()
+        nursery.start_soon(self._run, incoming)
+
+    async def _run(self, incoming: trio.MemoryReceiveChannel[bytes]) -> None:
+        await self.server.run(incoming)
+        self.ended.set()
+
+    async def say(self, message: object) -> None:
+        await self.end.send(message if isinstance(message, bytes) else json.dumps(message).encode())
+
+    async def hear(self) -> dict:
+        with trio.fail_after(5):
+            return json.loads(await self._from_server.receive())
+
+    async def ask(self, message: object) -> dict:
+        await self.say(message)
+        return await self.hear()
+
+
+def request(request_id: object, method: str, **params: object) -> dict:
+    return {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
+
+
+def call(request_id: object, name: str, arguments: dict, **meta: object) -> dict:
+    return request(request_id, "tools/call", name=name, arguments=arguments, _meta=meta)
+
+
+def text_of(answer: dict) -> str:
+    (block,) = answer["result"]["content"]
+    assert block["type"] == "text"
+    return block["text"]
+
+
+@asynccontextmanager
+async def sdk_transport(daemon: Daemon, servers: list[McpServer] | None = None) -> AsyncIterator[tuple[object, object]]:
+    """The transport that the SDK's client is given: its messages become lines, and lines its messages.
+
+    The server is put into `servers`.
+    """
+    to_client, client_reads = anyio.create_memory_object_stream[SessionMessage | Exception](100)
+    client_writes, from_client = anyio.create_memory_object_stream[SessionMessage](100)
+    lines_in, lines = trio.open_memory_channel[bytes](100)
+
+    async def send(line: bytes) -> None:
+        await to_client.send(SessionMessage(mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False)))
+
+    async def forward() -> None:
+        async for message in from_client:
+            await lines_in.send(message.message.model_dump_json(by_alias=True, exclude_unset=True).encode())
+
+    server = server_for(daemon, send)
+    if servers is not None:
+        servers.append(server)
+    async with trio.open_nursery() as nursery, to_client, client_reads, client_writes, from_client:
+        nursery.start_soon(forward)
+        nursery.start_soon(server.run, lines)
+        yield client_reads, client_writes
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_the_sdks_client_finds_the_tools_and_calls_them(mode: str) -> None:
+    daemon = Daemon(always_sent)
+    async with Client(sdk_transport(daemon), mode=mode) as client:
+        with trio.fail_after(20):
+            tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+            result = await client.call_tool("send_message", {"to": ["bob/web", "alice"], "message": "hello"})
+    assert set(tools) == TOOLS
+    assert tools["send_message"].input_schema["required"] == ["to", "message"]
+    assert tools["list_peers"].annotations.read_only_hint is True
+    assert not result.is_error
+    assert '"id":"aabbccdd00112233"' in result.content[0].text
+    method, sent, _ = daemon.calls[0]
+    assert method == "message.send"
+    assert sent == Send(to=["bob/web", "alice"], message="hello")
+
+
+async def test_the_sdks_client_sees_a_refusal_as_a_tool_error() -> None:
+    async def refuse(operation: Operation, request: Request) -> Answer:
+        raise MeshError("unknown_recipient", target="bbo", candidates=["bob", "alice"])
+
+    async with Client(sdk_transport(Daemon(refuse))) as client:
+        with trio.fail_after(20):
+            result = await client.call_tool("send_message", {"to": "bbo", "message": "hello"})
+    assert result.is_error
+    assert result.content[0].text == "unknown_recipient: nobody here is called bbo; there are: bob, alice"
+
+
+async def test_the_sdks_client_is_told_that_the_tools_changed() -> None:
+    heard: list[str] = []
+    arrived = trio.Event()
+
+    async def remember(message: object) -> None:
+        heard.append(getattr(message, "method", type(message).__name__))
+        arrived.set()
+
+    servers: list[McpServer] = []
+    async with Client(sdk_transport(Daemon(always_sent), servers), mode="legacy", message_handler=remember):
+        with trio.fail_after(20):
+            await servers[0].announce_tools()
+            await arrived.wait()
+    assert heard == ["notifications/tools/list_changed"]
+
+
+@pytest.mark.parametrize(("asked", "given"), [*((r, r) for r in REVISIONS), ("2099-01-01", REVISIONS[0])])
+async def test_initialize_agrees_on_a_known_revision_or_offers_the_newest(
+    nursery: trio.Nursery, asked: str, given: str
+) -> None:
+    lines = Lines(Daemon(always_sent), nursery)
+    answer = await lines.ask(request(0, "initialize", protocolVersion=asked, capabilities={}, clientInfo={}))
+    assert answer["id"] == 0
+    assert answer["result"]["protocolVersion"] == given
+    assert answer["result"]["capabilities"] == {"tools": {"listChanged": True}}
+    assert answer["result"]["serverInfo"] == {"name": "meshd", "version": "9.8.7"}
+    assert "send_message" in answer["result"]["instructions"]
+
+
+@pytest.mark.parametrize("method", ["server/discover", "prompts/list", "resources/list", "sampling/createMessage"])
+async def test_an_unknown_request_is_refused_at_once_with_its_own_id(nursery: trio.Nursery, method: str) -> None:
+    lines = Lines(Daemon(always_sent), nursery)
+    answer = await lines.ask(request("server-discover-probe-1", method))
+    assert answer["id"] == "server-discover-probe-1"
+    assert answer["error"]["code"] == -32601
+
+
+async def test_a_ping_is_answered_and_notifications_are_not(nursery: trio.Nursery) -> None:
+    lines = Lines(Daemon(always_sent), nursery)
+    await lines.say({"jsonrpc": "2.0", "method": "notifications/initialized"})
+    await lines.say({"jsonrpc": "2.0", "id": 9, "result": {"roots": []}})
+    assert await lines.ask(request(4, "ping")) == {"jsonrpc": "2.0", "id": 4, "result": {}}
+
+
+async def test_a_call_carries_the_tool_use_id_and_the_json_of_its_own_id(nursery: trio.Nursery) -> None:
+    daemon = Daemon(always_sent)
+    lines = Lines(daemon, nursery)
+    await lines.ask(call(7, "send_message", {"to": "bob", "message": "x"}, **{"claudecode/toolUseId": "toolu_1"}))
+    await lines.ask(call("7", "send_message", {"to": "bob", "message": "x"}))
+    assert [given for _, _, given in daemon.calls] == [ToolCall("toolu_1", "7"), ToolCall("", '"7"')]
+
+
+async def test_calls_are_begun_in_the_order_of_their_lines(nursery: trio.Nursery) -> None:
+    daemon = Daemon(always_sent)
+    lines = Lines(daemon, nursery)
+    for number in range(20):
+        await lines.say(call(number, "send_message", {"to": "bob", "message": str(number)}))
+    for _ in range(20):
+        await lines.hear()
+    assert [sent.message for _, sent, _ in daemon.calls if isinstance(sent, Send)] == [str(n) for n in range(20)]
+
+
+async def test_a_slow_call_does_not_hold_up_the_next_one(nursery: trio.Nursery) -> None:
+    go = trio.Event()
+
+    async def reply(operation: Operation, request: Request) -> Answer:
+        if operation.method == "message.send":
+            await go.wait()
+            return SENT
+        return PRESENCE
+
+    lines = Lines(Daemon(reply), nursery)
+    await lines.say(call(1, "send_message", {"to": "bob", "message": "x"}))
+    assert (await lines.ask(call(2, "set_summary", {"summary": "tests"})))["id"] == 2
+    go.set()
+    assert (await lines.hear())["id"] == 1
+
+
+async def test_a_cancelled_call_is_stopped_and_not_answered(nursery: trio.Nursery) -> None:
+    stopped = trio.Event()
+
+    async def reply(operation: Operation, request: Request) -> Answer:
+        try:
+            await trio.sleep_forever()
+        finally:
+            stopped.set()
+
+    lines = Lines(Daemon(reply), nursery)
+    await lines.say(call("a", "send_message", {"to": "bob", "message": "x"}))
+    await lines.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "a"}})
+    with trio.fail_after(5):
+        await stopped.wait()
+    assert (await lines.ask(request("b", "ping")))["id"] == "b"
+
+
+async def test_the_end_of_the_lines_cancels_what_still_runs(nursery: trio.Nursery) -> None:
+    async def forever(operation: Operation, request: Request) -> Answer:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    lines = Lines(Daemon(forever), nursery)
+    await lines.say(call(1, "send_message", {"to": "bob", "message": "x"}))
+    await lines.end.aclose()
+    with trio.fail_after(5):
+        await lines.ended.wait()
+
+
+async def test_more_calls_than_allowed_are_refused_and_the_others_go_on(nursery: trio.Nursery) -> None:
+    go = trio.Event()
+
+    async def wait(operation: Operation, request: Request) -> Answer:
+        await go.wait()
+        return SENT
+
+    lines = Lines(Daemon(wait), nursery)
+    for number in range(MAX_CALLS):
+        await lines.say(call(number, "send_message", {"to": "bob", "message": "x"}))
+    refused = await lines.ask(call(MAX_CALLS, "send_message", {"to": "bob", "message": "x"}))
+    assert (refused["id"], refused["error"]["code"]) == (MAX_CALLS, -32000)
+    go.set()
+    assert {(await lines.hear())["id"] for _ in range(MAX_CALLS)} == set(range(MAX_CALLS))
+
+
+async def test_a_second_call_with_a_running_id_is_refused(nursery: trio.Nursery) -> None:
+    go = trio.Event()
+
+    async def wait(operation: Operation, request: Request) -> Answer:
+        await go.wait()
+        return SENT
+
+    daemon = Daemon(wait)
+    lines = Lines(daemon, nursery)
+    await lines.say(call(1, "send_message", {"to": "bob", "message": "x"}))
+    assert "running" in (await lines.ask(call(1, "send_message", {"to": "bob", "message": "y"})))["error"]["message"]
+    assert len(daemon.calls) == 1
+    go.set()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("send_message", {"to": "bob"}, "bad_request: message.send: Object missing required field `message`"),
+        ("send_message", {"to": "bob", "message": "x", "loud": 1}, "unknown_field: message.send has no field loud"),
+        (
+            "send_message",
+            {"to": "bob", "message": "x", "wait": "shown"},
+            "unknown_field: send_message has no field wait",
+        ),
+        ("send_message", {"to": "bob", "message": "x" * 65_537}, "bad_request: message.send:"),
+        ("set_status", {"status": "asleep"}, "bad_request: presence.status: Invalid enum value 'asleep'"),
+    ],
+)
+async def test_wrong_arguments_are_a_tool_error_that_the_agent_can_mend(
+    nursery: trio.Nursery, name: str, arguments: dict, says: str
+) -> None:
+    daemon = Daemon(always_sent)
+    answer = await Lines(daemon, nursery).ask(call(1, name, arguments))
+    assert answer["result"]["isError"] is True
+    assert text_of(answer).startswith(says)
+    assert daemon.calls == []
+
+
+@pytest.mark.parametrize("name", ["inbox_read", "daemon.stop", "mesh.join", "", "inbox.ack"])
+async def test_what_is_no_tool_cannot_be_called(nursery: trio.Nursery, name: str) -> None:
+    daemon = Daemon(always_sent)
+    answer = await Lines(daemon, nursery).ask(call(1, name, {}))
+    assert answer["error"]["code"] == -32602
+    assert daemon.calls == []
+
+
+async def test_a_bug_in_one_call_is_named_without_its_text_and_ends_nothing_else(nursery: trio.Nursery) -> None:
+    async def fail(operation: Operation, request: Request) -> Answer:
+        raise RuntimeError("the secret is 1234")
+
+    daemon = Daemon(fail)
+    lines = Lines(daemon, nursery)
+    answer = await lines.ask(call(1, "list_peers", {}))
+    assert answer["result"]["isError"] is True
+    assert "ref-peer.list" in text_of(answer)
+    assert "1234" not in json.dumps(answer)
+    assert [str(bug) for bug in daemon.bugs] == ["the secret is 1234"]
+    assert (await lines.ask(request(2, "ping")))["id"] == 2
+
+
+async def test_waiting_messages_come_as_framed_text(nursery: trio.Nursery) -> None:
+    row = InboxRow(
+        id="ab" * 16,
+        mesh="team",
+        sender="alice/web",
+        origin="human",
+        to="bob/api",
+        priority="next",
+        created_ms=1_790_000_000_000,
+        stored_ms=1_790_000_000_100,
+        reply_to="",
+        message="is the build green?",
+        truncated=False,
+        unread=True,
+    )
+
+    async def reply(operation: Operation, request: Request) -> Answer:
+        return InboxAnswer(messages=[row], more=False)
+
+    text = text_of(await Lines(Daemon(reply), nursery).ask(call(1, "check_messages", {})))
+    assert f"--- {MARK}\nis the build green?\n--- {MARK}" in text
+    assert f'send_message to="alice/web", reply_to="{"ab" * 16}"' in text
+
+
+async def test_an_answer_without_content_is_an_empty_object(nursery: trio.Nursery) -> None:
+    async def reply(operation: Operation, request: Request) -> Answer:
+        return PeersAnswer(peers=[])
+
+    text = text_of(await Lines(Daemon(reply), nursery).ask(call(1, "list_peers", {})))
+    assert text == "{}"
