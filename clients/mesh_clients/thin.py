@@ -16,6 +16,7 @@ SECONDS = 0.7
 MAX_BODY = 1024 * 1024
 MAX_HEADER = 64 * 1024
 MAX_VALUE = 4096
+MAX_SHORT = 1024
 SOCKET_PATH = 107 if sys.platform != "darwin" else 103
 VARIABLES = (
     b"CLAUDE_CONFIG_DIR",
@@ -114,10 +115,7 @@ def connect(path: bytes, blocking: bool = True) -> _socket.socket:
             folder = posix.open(path.rpartition(b"/")[0], posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
             path = b"/proc/self/fd/%d/%s" % (folder, path.rpartition(b"/")[2])
         sock.connect(path)
-        if hasattr(_socket, "SO_PEERCRED"):
-            owner = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[4:8]
-            if int.from_bytes(owner, sys.byteorder) != posix.geteuid():
-                raise NotTrusted("another user answers at the daemon's address")
+        check_owner(sock)
     except OSError:
         sock.close()
         raise NoDaemon("no daemon (mesh up)") from None
@@ -128,6 +126,14 @@ def connect(path: bytes, blocking: bool = True) -> _socket.socket:
         if folder >= 0:
             posix.close(folder)
     return sock
+
+
+def check_owner(sock: _socket.socket) -> None:
+    """Raises `NotTrusted` when the other end is another user's. Where the kernel does not say, the folder's mode has to do."""
+    if hasattr(_socket, "SO_PEERCRED"):
+        owner = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)[4:8]
+        if int.from_bytes(owner, sys.byteorder) != posix.geteuid():
+            raise NotTrusted("another user answers at the daemon's address")
 
 
 # The one request.

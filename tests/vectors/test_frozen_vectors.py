@@ -52,8 +52,12 @@ def test_the_generator_makes_the_frozen_bytes_every_time(name):
     assert first == (make_vectors.VECTORS / f"{name}.json").read_text()
 
 
+# The wire's vectors (frames, msgpack) have their own tests: they need no cryptography.
+OTHERS = {"wire"}
+
+
 def test_every_vector_file_has_a_generator_and_the_other_way_round():
-    assert {path.stem for path in make_vectors.VECTORS.glob("*.json")} == set(make_vectors.MAKERS)
+    assert {path.stem for path in make_vectors.VECTORS.glob("*.json")} - OTHERS == set(make_vectors.MAKERS)
 
 
 def test_what_is_frozen_as_refused_is_refused():

@@ -233,11 +233,12 @@ class MeshLink:
                 channels = self.parts.board.channels(mesh)
                 await connection.call("live.subscribe", {"mesh": mesh.id, "channels": [*channels]}, seconds=CALL_S)
             self.presence = trio.Event()
+            published = trio.current_time()
             if epoch:
                 await self.publish(online=True)
             with trio.move_on_after(INTERVAL_S):
                 await self.presence.wait()
-                await trio.sleep(PRESENCE_MIN_S if self.mesh.link is LinkState.ONLINE else 0)
+            await trio.sleep_until(published + PRESENCE_MIN_S)
             self.parts.board.save()
 
     async def publish(self, *, online: bool) -> None:

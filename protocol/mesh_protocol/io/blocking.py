@@ -50,8 +50,14 @@ class NotRunning(ConnectionLost):
     """Nobody listens at the path."""
 
 
+class NotTrusted(ConnectionLost):
+    """Another user listens at the path."""
+
+
 class Client:
-    """A connection to the daemon that listens at the Unix socket `path`. Raises `NotRunning`.
+    """A connection to the daemon at `place`: a Unix socket's path, or a socket that is connected to it already.
+
+    Raises `NotRunning` or `NotTrusted`.
 
     The hello (`build`: this client's version; `env`: what names its agent session) goes out with the first call, so it
     costs no round trip; its refusal is the first call's. One call at a time.
@@ -59,7 +65,7 @@ class Client:
 
     def __init__(
         self,
-        path: str,
+        place: str | _socket.socket,
         *,
         build: str,
         env: dict[str, str] | None = None,
@@ -77,7 +83,7 @@ class Client:
         self.hello: JsonValue = None
         """The daemon's answer to the hello, once a call has returned."""
         self._mid_frame = False
-        self._socket: _socket.socket | None = _connect(path)
+        self._socket: _socket.socket | None = _connect(place) if isinstance(place, str) else place
 
     def __enter__(self) -> Self:
         return self
@@ -230,10 +236,22 @@ def _connect(path: str) -> _socket.socket:
             sock.connect(path)
         else:
             _connect_below(sock, path)
+        _check_owner(sock, path)
     except OSError as error:
         sock.close()
         raise NotRunning(f"no daemon answers at {path}: {error.strerror or error}") from None
+    except ConnectionLost:
+        sock.close()
+        raise
     return sock
+
+
+def _check_owner(sock: _socket.socket, path: str) -> None:
+    """What is called may be secret: it goes to nobody but ourselves (unix(7), SO_PEERCRED: pid, uid, gid)."""
+    if hasattr(_socket, "SO_PEERCRED"):
+        _, owner, _ = struct.unpack("3i", sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12))
+        if owner != os.geteuid():
+            raise NotTrusted(f"another user listens at {path}")
 
 
 def _connect_below(sock: _socket.socket, path: str) -> None:

@@ -22,8 +22,9 @@ class WebSocketLink:
 
     whole = True
 
-    def __init__(self, connection: trio_websocket.WebSocketConnection) -> None:
+    def __init__(self, connection: trio_websocket.WebSocketConnection, stream: trio.abc.Stream) -> None:
         self._connection = connection
+        self._stream = stream
         self._broken = False
 
     async def send(self, frame: bytes) -> None:
@@ -52,7 +53,9 @@ class WebSocketLink:
             try:
                 await self._connection.aclose()
             except wsproto.utilities.ProtocolError:
-                return
+                pass
+        # The library leaves the socket to its reading task, which a cancelled nursery has ended already.
+        await trio.aclose_forcefully(self._stream)
 
 
 def _why(error: trio_websocket.ConnectionClosed) -> str:
@@ -99,7 +102,7 @@ async def _open(nursery: trio.Nursery, url: str, context: ssl.SSLContext | None)
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
-        return WebSocketLink(connection)
+        return WebSocketLink(connection, stream)
     raise LinkClosed(reader.why or f"no answer within {CONNECT_SECONDS:.0f} s")
 
 

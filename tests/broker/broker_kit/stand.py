@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -98,12 +98,15 @@ class Stand:
     """What the disk shows: change its one item."""
     address: tuple[str, int] | None = None
     """Where the WebSocket is, if there is one."""
+    dials: trio.Nursery | None = None
+    closing: trio.Event = field(default_factory=trio.Event)
     captured: list[bytes] | None = None
     """Every frame of connections made while this is a list."""
 
     async def link(self, peer: PeerInfo) -> Link:
         if self.address is not None:
-            link: Link = await self.nursery.start(self._dial)
+            assert self.dials is not None
+            link: Link = await self.dials.start(self._dial)
             return link
         near, far = link_pair()
         self.nursery.start_soon(self.broker.serve, far, peer)
@@ -113,7 +116,7 @@ class Stand:
         assert self.address is not None
         async with open_websocket(f"ws://{self.address[0]}:{self.address[1]}", None) as link:
             task_status.started(link)
-            await trio.sleep_forever()
+            await self.closing.wait()
 
     async def connect(self, *, loopback: bool = True, address: str = "127.0.0.1") -> "Side":
         """A connection that has been challenged and has said nothing yet."""
@@ -151,8 +154,8 @@ class Side:
     challenge: Challenge
 
     def __init__(self, link: Link) -> None:
-        self.link = link
-        self.connection = Connection(link, notified=self._notified, failed=self._failed)
+        self._link = HaltingLink(link)
+        self.connection = Connection(self._link, notified=self._notified, failed=self._failed)
         self.ended: str | None = None
         self._heard: dict[str, deque[NotificationReceived]] = {}
         self._news = trio.Event()
@@ -171,6 +174,10 @@ class Side:
 
     def _failed(self, method: str, error: BaseException) -> str:
         raise AssertionError(f"{method} failed") from error
+
+    def stop_reading(self) -> None:
+        """Take nothing from the link any more; sending goes on."""
+        self._link.halted = True
 
     async def heard(self, method: str) -> NotificationReceived:
         """The next notification of this kind."""
@@ -289,6 +296,27 @@ class Side:
         return [(int(str(event.params["mseq"])), event.body) for event in found]
 
 
+class HaltingLink:
+    """A link whose reader may stop."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.whole = link.whole
+        self.halted = False
+
+    async def send(self, frame: bytes) -> None:
+        await self._link.send(frame)
+
+    async def receive(self) -> bytes:
+        data = await self._link.receive()
+        if self.halted:
+            await trio.sleep_forever()
+        return data
+
+    async def aclose(self) -> None:
+        await self._link.aclose()
+
+
 class CapturedLink:
     """A link that keeps a copy of every byte."""
 
@@ -333,7 +361,9 @@ async def open_websocket_stand(folder: Path, limits: Limits | None = None) -> As
         )
         stand.nursery.start_soon(listener.run)
         stand.address = sockets[0].getsockname()
-        yield stand
+        async with trio.open_nursery() as stand.dials:
+            yield stand
+            stand.closing.set()
 
 
 @asynccontextmanager

@@ -133,6 +133,8 @@ def test_a_keyring_that_loses_what_it_took_is_not_used(
     assert store.report().backend == "file"
     with pytest.raises(KeysUnavailable, match="did not keep"):
         keyring(environ).probe(os.urandom)
+    with pytest.raises(KeysUnavailable, match="did not keep"):
+        keyring(environ).write(store_module.StoreId(bytes(16)), b"record")
 
 
 def test_an_item_that_vanished_is_damage_and_never_a_new_identity(make_store: MakeStore, secret_service: Serve) -> None:

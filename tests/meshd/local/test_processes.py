@@ -83,9 +83,14 @@ def test_a_name_full_of_traps_moves_no_field() -> None:
 @linux
 def test_only_named_variables_are_read() -> None:
     environ = {"CLAUDE_CODE_SESSION_ID": "s-1", "ANTHROPIC_API_KEY": "canary", "EMPTY": ""}
-    child = subprocess.Popen([sys.executable, "-Sc", "input()"], stdin=subprocess.PIPE, env=environ)
-    assert child.stdin is not None
+    # It has said something, so it runs: between fork and exec a process shows no environment at all.
+    script = "print('up', flush=True); input()"
+    child = subprocess.Popen(
+        [sys.executable, "-Sc", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
+    )
+    assert child.stdout is not None
     try:
+        assert child.stdout.readline() == b"up\n"
         found = ProcTable().environ(child.pid, frozenset({"CLAUDE_CODE_SESSION_ID", "EMPTY", "MISSING"}))
         assert found == {"CLAUDE_CODE_SESSION_ID": "s-1", "EMPTY": ""}
     finally:

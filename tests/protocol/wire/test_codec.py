@@ -115,7 +115,7 @@ def test_every_first_byte_is_whole_or_needs_more_or_is_refused():
 @given(VALUES, st.data())
 def test_a_value_cut_at_any_byte_is_refused(value, data):
     raw = encode(value)
-    with pytest.raises(CodecError, match="cut off"):
+    with pytest.raises(CodecError, match=r"cut off|two equal keys"):  # a cut key may equal its neighbour
         decode(raw[: data.draw(st.integers(0, len(raw) - 1))])
 
 

@@ -47,9 +47,7 @@ def test_answers_may_come_in_any_order():
         server.receive(data)
         ids.append(request_id)
     for request_id in reversed(ids):
-        assert caller.receive(server.respond(request_id, request_id)) == [
-            ResponseReceived(request_id, request_id, b"")
-        ]
+        assert caller.receive(server.respond(request_id, request_id)) == [ResponseReceived(request_id, request_id, b"")]
 
 
 def test_both_sides_use_the_same_ids_without_mixing_them_up():

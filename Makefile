@@ -1,0 +1,52 @@
+# Everything here works on a fresh clone with Python 3.11 or newer and nothing else: a virtual environment is made when
+# there is none, and brought up to date when pyproject.toml changed. PYTHON=… names another interpreter, VENV=… another place.
+
+.PHONY: help demo test check bench fuzz generate clean
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$each; break; }; done)
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/installed
+MINUTES ?= 2
+
+# Byte-code that is never written is compiled at every start of every process: the tests alone would take half as long again.
+unexport PYTHONDONTWRITEBYTECODE
+
+help:
+	@echo "make demo      two machines' daemons and a broker on this one exchange messages, told step by step"
+	@echo "make test      all tests, with coverage"
+	@echo "make check     lint, format, types, import fences, generated files"
+	@echo "make bench     the figures, to bench/results.json"
+	@echo "make fuzz      random and mutated bytes at every parser, MINUTES=$(MINUTES)"
+	@echo "make generate  rewrite the generated files"
+	@echo "make clean     remove what the others made"
+
+$(STAMP): pyproject.toml tools/make_venv.py clients/bin/mesh
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found: install one, or name it with PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) tools/make_venv.py $(VENV) --extra dev
+	@touch $@
+
+demo: $(STAMP)
+	@$(RUN) tools/demo.py
+
+test: $(STAMP)
+	@$(RUN) tools/run_tests.py
+
+check: $(STAMP)
+	@$(RUN) tools/run_checks.py
+
+bench: $(STAMP)
+	@$(RUN) bench/run.py
+
+fuzz: $(STAMP)
+	@$(RUN) tools/run_fuzz.py --minutes $(MINUTES)
+
+generate: $(STAMP)
+	@for each in tools/generate_*.py; do $(RUN) $$each || exit 1; done
+
+clean:
+	rm -rf $(VENV) .venv-* build dist .coverage .coverage.* htmlcov bench/results.json
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .grimp_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,87 @@
+"""`mesh`: finds the verb, reads its line by the table, runs it."""
+
+import sys
+
+from mesh_protocol.wire.errors import OK, MeshError
+
+from mesh_clients.cli import own
+from mesh_clients.cli.grammar import Line, Verb, near, read_line, split_verb
+from mesh_clients.cli.table import VERBS
+from mesh_clients.exits import INTERRUPTED, fail
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mesh_clients.cli.invocation import Invocation
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command. Returns the exit status."""
+    name, rest = split_verb(arguments)
+    as_json = "--json" in (rest[: rest.index("--")] if "--" in rest else rest)
+    try:
+        return run(name, rest)
+    except MeshError as error:
+        return fail(name, error, as_json=as_json)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads any more; what is still buffered must not be tried again at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        return 1
+
+
+def run(name: str, arguments: list[str]) -> int:
+    if not name:
+        return run_without_verb(read_line(Verb("", "", "", (), ()), arguments))
+    verb = find_verb(name)
+    line = read_line(verb, arguments)
+    if line.help:
+        from mesh_clients.cli.help import print_verb
+
+        return print_verb(verb)
+    if line.version:
+        return handler("version")(invocation(verb, line))
+    if line.mesh and name != "mcp":
+        raise MeshError("bad_request", what=f"{name} takes no --mesh")
+    with invocation(verb, line) as called:
+        return handler(name)(called)
+
+
+def run_without_verb(line: Line) -> int:
+    if line.version:
+        return handler("version")(invocation(find_verb("version"), line))
+    from mesh_clients.cli.help import print_overview
+
+    return print_overview()
+
+
+def find_verb(name: str) -> Verb:
+    """The verb called `name`. Raises `MeshError`."""
+    if name in VERBS:
+        method, summary, args, fields, *rest = VERBS[name]
+        return Verb(name, method, summary, args, (*fields, *own.MORE_FIELDS.get(name, ())), *rest)
+    if name in own.VERBS:
+        return Verb(name, *own.VERBS[name])
+    raise MeshError(
+        "bad_request", what=f"there is no command {name!r}{near(name, [*VERBS, *own.VERBS])}; see mesh help"
+    )
+
+
+def invocation(verb: Verb, line: Line) -> "Invocation":
+    from mesh_clients.cli.invocation import Invocation
+
+    return Invocation(verb, line)
+
+
+def handler(name: str) -> "Callable[[Invocation], int]":
+    """The function that runs a verb."""
+    module = own.HANDLERS.get(name, "derived")
+    found: Callable[[Invocation], int] = __import__(f"mesh_clients.cli.{module}", fromlist=["run"]).run
+    return found
+
+
+def end(status: int = OK) -> None:
+    """Leave the process. Buffers are flushed; the interpreter's own farewell is not waited for."""
+    sys.exit(status)

@@ -1,0 +1,49 @@
+"""Commands that are no operation's, and what others have beyond their operation. Same shape as the generated table."""
+
+VERBS = {
+    "doctor": (
+        "daemon.doctor",
+        "Check everything that can keep a message from arriving, and say what mends it.",
+        (),
+        (),
+    ),
+    "up": ("", "Start the daemon and wait until it is ready.", (), ()),
+    "down": ("daemon.stop", "Stop the daemon; what is queued stays and goes out at the next start.", (), ()),
+    "version": ("", "Print the version.", (), ()),
+    "help": ("", "Show what a command does.", ("verb",), (("verb", "", "text", (), "", "the command"),)),
+    "mcp": (
+        "",
+        "Speak MCP on standard input and output; Claude Code runs it (claude mcp add mesh -- mesh mcp).",
+        (),
+        (),
+    ),
+    "statusline": ("", "Print Claude Code's status line; Claude Code runs it.", (), ()),
+    "hook": ("", "Take in one of Claude Code's hook events; Claude Code runs it.", (), ()),
+}
+
+MORE_FIELDS = {
+    "inbox": (("follow", "--follow", "on", (), False, "go on printing messages as they come, until Ctrl-C"),),
+}
+
+HANDLERS = {
+    "new": "new",
+    "join": "join",
+    "invite": "invite",
+    "send": "send",
+    "inbox": "inbox",
+    "message": "message",
+    "status": "status",
+    "doctor": "doctor",
+    "up": "up",
+    "down": "down",
+    "version": "version",
+    "help": "help",
+}
+"""The module of this folder that runs a verb; any other is printed by the table."""
+
+ORDER = (
+    ("Meshes", ("new", "invite", "join", "list")),
+    ("Messages", ("peers", "send", "inbox", "message")),
+    ("This machine", ("status", "doctor", "up", "down", "version", "help")),
+    ("For Claude Code", ("mcp", "statusline", "hook")),
+)

@@ -1,0 +1,133 @@
+"""The commands that come from operations. Written by tools/generate_table.py (make generate); not edited by hand.
+
+verb: (method, summary, positional fields, fields, payload, texts, rows, columns), and a field is
+(name, flag, kind, choices, default, help); its flag is empty where it is positional.
+"""
+
+# fmt: off
+VERBS = {
+    'status': (
+        'daemon.status',
+        'Show the daemon, its meshes, and whether their brokers answer.',
+        (),
+        (
+        ),
+        '',
+        '',
+        '',
+        (),
+    ),
+    'inbox': (
+        'inbox.read',
+        'Print the unread messages and mark them read.',
+        (),
+        (
+            ('mesh', '--mesh', 'text', (), '', "which mesh, by its local name; empty: the session's or default one"),
+            ('sender', '--from', 'text', (), '', 'only from this person'),
+            ('limit', '--limit', 'int', (), 50, 'how many at most'),
+            ('all', '--all', 'on', (), False, 'also what was read before'),
+            ('wait_s', '--wait', 'float', (), 0.0, 'seconds to wait for a first message'),
+        ),
+        '',
+        'messages[].message',
+        '',
+        (),
+    ),
+    'invite': (
+        'mesh.invite',
+        'Make a link that lets one more machine join.',
+        (),
+        (
+            ('mesh', '--mesh', 'text', (), '', "which mesh, by its local name; empty: the session's or default one"),
+            ('role', '--role', 'text', ('member', 'admin'), 'member', "the newcomer's role"),
+            ('expires_s', '--expires', 'int', (), 86400, 'seconds until the link stops working, at most a day'),
+        ),
+        '',
+        '',
+        '',
+        (),
+    ),
+    'join': (
+        'mesh.join',
+        'Join a mesh by an invite link.',
+        ('url',),
+        (
+            ('url', '', 'text', (), None, 'the link; - reads it from standard input'),
+            ('me', '--name', 'text', (), '', 'your name in it; default: your login name'),
+            ('wait_s', '--wait', 'float', (), 10.0, 'seconds to wait for being let in'),
+        ),
+        '',
+        '',
+        '',
+        (),
+    ),
+    'list': (
+        'mesh.list',
+        'List the meshes of this machine.',
+        (),
+        (
+        ),
+        '',
+        '',
+        'meshes',
+        ('mesh', 'me', 'state', 'link', 'members', 'online', 'broker'),
+    ),
+    'new': (
+        'mesh.new',
+        'Make a new mesh with this machine as its first member.',
+        ('name',),
+        (
+            ('name', '', 'text', (), None, "the mesh's name"),
+            ('me', '--name', 'text', (), '', 'your name in it; default: your login name'),
+            ('broker', '--broker', 'text', (), '', 'the broker, ws://HOST:PORT or wss://HOST[#TOKEN]; default: only this machine'),
+        ),
+        '',
+        '',
+        '',
+        (),
+    ),
+    'send': (
+        'message.send',
+        'Send an encrypted message to a person, a session, or several.',
+        ('to', 'message'),
+        (
+            ('to', '', 'targets', (), None, 'a name from list_peers, or a list of names'),
+            ('message', '', 'text', (), None, 'the text, at most 64 KiB; - reads standard input'),
+            ('priority', '--priority', 'text', ('now', 'next', 'low'), 'next', 'now: also while it works; next: when it is idle; low: when it asks for messages'),
+            ('reply_to', '--reply-to', 'text', (), '', 'the id of the message this answers'),
+            ('mesh', '--mesh', 'text', (), '', "which mesh, by its local name; empty: the session's or default one"),
+            ('idempotency_key', '--idempotency-key', 'text', (), '', 'the same key and request within 45 days send nothing twice'),
+            ('wait', '--wait', 'text', ('queued', 'accepted', 'stored', 'shown'), 'queued', 'return when it got this far'),
+            ('timeout', '--timeout', 'float', (), 30.0, 'seconds to wait at most'),
+        ),
+        'message',
+        '',
+        '',
+        (),
+    ),
+    'message': (
+        'message.status',
+        'Show how far a message got.',
+        ('id',),
+        (
+            ('id', '', 'text', (), None, "the message's id, or its first 8 characters or more"),
+        ),
+        '',
+        'message',
+        '',
+        (),
+    ),
+    'peers': (
+        'peer.list',
+        'List people and sessions of the mesh.',
+        (),
+        (
+            ('mesh', '--mesh', 'text', (), '', "which mesh, by its local name; empty: the session's or default one"),
+        ),
+        '',
+        '',
+        'peers',
+        ('to', 'status', 'online', 'summary'),
+    ),
+}
+# fmt: on

@@ -1,0 +1,95 @@
+"""Every decoder takes any bytes: it returns or raises CryptoError, and nothing else ever comes out."""
+
+import contextlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mesh_mutations import items_of
+from mesh_protocol.chain import AddDevice, AddMember, Epoch, Genesis, InviteOpen, Record, decode_body
+from mesh_protocol.envelope import open_envelope, parse_outer
+from mesh_protocol.invite import SealedName, open_join_request, parse_link
+from mesh_protocol.keys import CryptoError, SignedPrekey, verify
+from mesh_protocol.live import open_live, peek_live
+from mesh_protocol.names import open_name, unpack_name
+from mesh_protocol.pae import LABELS, lst, pae, read_text, read_u64, unlst
+from mesh_protocol.receipt import Bounce, ReceiptRow, decode_receipts
+from mesh_protocol.seals import EpochSeal, open_keys
+from mesh_protocol.tip import Tip, TipRef
+from mesh_samples import HERE
+from mesh_targets import targets
+
+BOB = HERE.prekey("bob")
+DECODERS: dict[str, Callable[[bytes], object]] = {
+    "u64": read_u64,
+    "text": read_text,
+    "list": lambda data: unlst(data, max_items=64),
+    "prekey": SignedPrekey.decode,
+    "outer": parse_outer,
+    "envelope": lambda data: open_envelope(parse_outer(data), BOB),
+    "receipts": decode_receipts,
+    "receipt row": ReceiptRow.decode,
+    "bounce": Bounce.decode,
+    "tip": Tip.decode,
+    "tip ref": TipRef.decode,
+    "record": lambda data: decode_body(Record.decode(data)),
+    "genesis": Genesis.decode,
+    "epoch": Epoch.decode,
+    "add_member": AddMember.decode,
+    "add_device": AddDevice.decode,
+    "invite_open": InviteOpen.decode,
+    "seal": EpochSeal.decode,
+    "opened seal": lambda data: open_keys(EpochSeal.decode(data), BOB, HERE.mesh_id),
+    "name": lambda data: open_name(bytes(32), b"", data),
+    "padded name": unpack_name,
+    "sealed name": SealedName.decode,
+    "join request": lambda data: open_join_request(data, HERE.key("alice").public),
+    "link": lambda data: parse_link(data.decode("latin-1")),
+    "live route": peek_live,
+    "live frame": lambda data: open_live(data, bytes(32)),
+    "signature": lambda data: verify(data[:32], data[96:], data[32:96]),
+}
+GOOD = [target.good for target in targets().values()] + [HERE.receipt_row.encode(), HERE.bounce.encode()]
+FIELD = st.one_of(
+    st.binary(max_size=80),
+    st.sampled_from([bytes(8), bytes(16), bytes(32), bytes(64), b"\x01", b"\xff" * 8, b"member", b"now", b"stored"]),
+    st.sampled_from(GOOD),
+)
+
+
+def shaped(count):
+    """Lists and labelled lists with as many fields as the formats have, filled with odd fields."""
+    fields = st.lists(FIELD, min_size=count, max_size=count)
+    return st.one_of(
+        fields.map(lambda each: lst(*each)),
+        st.tuples(st.sampled_from(sorted(LABELS)), fields, st.binary(max_size=64)).map(
+            lambda each: pae(each[0], *each[1]) + each[2]
+        ),
+    )
+
+
+BYTES = st.one_of(st.binary(max_size=300), st.integers(0, 21).flatmap(shaped))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@settings(max_examples=60, deadline=None)
+@given(data=BYTES)
+def test_any_bytes_are_read_or_refused(name, data):
+    with contextlib.suppress(CryptoError):
+        DECODERS[name](data)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_every_decoder_reads_or_refuses_every_other_objects_bytes(name):
+    for good in GOOD:
+        for data in (good, good[:-1], good[8:], *items_of(good)[0]):
+            with contextlib.suppress(CryptoError):
+                DECODERS[name](data)
+
+
+@pytest.mark.parametrize("name", [name for name in DECODERS if name != "text"])
+def test_a_megabyte_of_rubbish_is_refused(name):
+    for data in (bytes(2**20), b"\xff" * 2**20, b"\x01" + bytes(2**20)):
+        with pytest.raises(CryptoError):
+            DECODERS[name](data)

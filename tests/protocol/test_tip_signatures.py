@@ -1,0 +1,72 @@
+"""Tips: the broker's signature over one mesh's chain and log, and the hash chain of the log."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mesh_protocol.keys import BadEncoding, BadPeerKey, BadSignature
+from mesh_protocol.tip import EMPTY_LOG_HEAD, Tip, TipRef, log_head, marker, sign_tip, verify_tip
+from mesh_samples import ELSEWHERE, HERE
+
+NUMBERS, B32 = st.integers(0, 2**63 - 1), st.binary(min_size=32, max_size=32)
+REFS = st.builds(TipRef, NUMBERS, B32, NUMBERS, B32)
+BROKER = HERE.key("broker")
+TIP = sign_tip(BROKER, HERE.mesh_id, HERE.tip)
+
+
+@given(REFS)
+def test_a_tip_is_read_back_and_verified(ref):
+    assert TipRef.decode(ref.encode()) == ref
+    tip = sign_tip(BROKER, HERE.mesh_id, ref)
+    assert Tip.decode(tip.encode()) == tip
+    verify_tip(tip, HERE.mesh_id, BROKER.public)
+
+
+@pytest.mark.parametrize(
+    "change", [{"chain_seq": 7}, {"chain_hash": bytes(32)}, {"log_seq": 7}, {"log_head": bytes(32)}], ids=str
+)
+def test_a_tip_altered_in_any_field_is_refused(change):
+    with pytest.raises(BadSignature):
+        verify_tip(replace(TIP, ref=replace(TIP.ref, **change)), HERE.mesh_id, BROKER.public)
+
+
+def test_a_tip_of_another_mesh_or_broker_is_refused():
+    with pytest.raises(BadPeerKey):
+        verify_tip(sign_tip(BROKER, ELSEWHERE.mesh_id, HERE.tip), HERE.mesh_id, BROKER.public)
+    with pytest.raises(BadSignature):
+        verify_tip(replace(TIP, mesh_id=ELSEWHERE.mesh_id), ELSEWHERE.mesh_id, BROKER.public)
+    with pytest.raises(BadSignature):
+        verify_tip(TIP, HERE.mesh_id, ELSEWHERE.key("broker").public)
+
+
+def test_a_tip_outside_its_limits_cannot_be_built():
+    for change in ({"chain_seq": -1}, {"log_seq": 2**63}, {"chain_hash": b""}, {"log_head": bytes(33)}):
+        with pytest.raises(BadEncoding):
+            replace(HERE.tip, **change)
+    for change in ({"sig": bytes(63)}, {"mesh_id": b""}):
+        with pytest.raises(BadEncoding):
+            replace(TIP, **change)
+
+
+def test_a_log_head_covers_mesh_number_history_and_item():
+    item = marker(1, bytes(32))
+    heads = {
+        log_head(HERE.mesh_id, 1, EMPTY_LOG_HEAD, item),
+        log_head(ELSEWHERE.mesh_id, 1, EMPTY_LOG_HEAD, item),
+        log_head(HERE.mesh_id, 2, EMPTY_LOG_HEAD, item),
+        log_head(HERE.mesh_id, 1, bytes(31) + b"\1", item),
+        log_head(HERE.mesh_id, 1, EMPTY_LOG_HEAD, marker(2, bytes(32))),
+    }
+    assert len(heads) == 5
+
+
+def test_log_numbers_and_heads_have_their_sizes():
+    for call in (
+        lambda: log_head(HERE.mesh_id, 0, EMPTY_LOG_HEAD, b""),
+        lambda: log_head(HERE.mesh_id, 1, b"", b""),
+        lambda: marker(0, bytes(32)),
+        lambda: marker(1, bytes(31)),
+    ):
+        with pytest.raises(BadEncoding):
+            call()

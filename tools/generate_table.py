@@ -1,0 +1,118 @@
+"""Writes the table that the command line is built from, out of the declared operations. Run by `make generate`.
+
+The command line then needs neither the declarations nor msgspec, and works without a daemon as far as help goes.
+`--check` writes nothing and fails when the table is stale.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from mesh_protocol.op import Command, Operation
+from mesh_protocol.registry import load_operations
+
+TABLE: Final = Path(__file__).parent.parent / "clients" / "mesh_clients" / "cli" / "table.py"
+HEAD: Final = '''"""The commands that come from operations. Written by tools/generate_table.py (make generate); not edited by hand.
+
+verb: (method, summary, positional fields, fields, payload, texts, rows, columns), and a field is
+(name, flag, kind, choices, default, help); its flag is empty where it is positional.
+"""
+
+# fmt: off
+VERBS = {
+'''
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only compare")
+    wanted = write_table(load_operations().values())
+    if parser.parse_args().check:
+        if TABLE.read_text() != wanted:
+            sys.stderr.write(f"{TABLE} is stale: run make generate\n")
+            return 1
+        return 0
+    TABLE.write_text(wanted)
+    return 0
+
+
+def write_table(operations: Iterable[Operation]) -> str:
+    """The module's text. Raises `ValueError` for a declaration that has no command form."""
+    lines = [HEAD]
+    verbs: set[str] = set()
+    for operation in sorted(operations, key=lambda each: each.method):
+        command = operation.command
+        if command is None:
+            continue
+        if command.verb in verbs:
+            raise ValueError(f"mesh {command.verb} is declared twice")
+        verbs.add(command.verb)
+        lines.append(_entry(operation, command))
+    return "".join(lines) + "}\n# fmt: on\n"
+
+
+def _entry(operation: Operation, command: Command) -> str:
+    request = operation.request
+    unknown = {*command.args, *command.flags, *command.hidden} - set(request.__struct_fields__)
+    if unknown:
+        raise ValueError(f"mesh {command.verb} names fields that {operation.method} lacks: {sorted(unknown)}")
+    properties = msgspec.json.schema(request)["$defs"][request.__name__]["properties"]
+    hints = get_type_hints(request, include_extras=True)
+    defaults = {field.name: field.default for field in msgspec.structs.fields(request)}
+    fields = [
+        (
+            name,
+            "" if name in command.args else command.flags.get(name, "--" + name.replace("_", "-")),
+            _kind(properties[name], operation),
+            _choices(hints[name]),
+            None if defaults[name] is msgspec.NODEFAULT else properties[name].get("default"),
+            properties[name].get("description", ""),
+        )
+        for name in request.__struct_fields__
+        if name not in command.hidden
+    ]
+    written = "".join(f"        {field!r},\n" for field in fields)
+    return (
+        f"    {command.verb!r}: (\n"
+        f"        {operation.method!r},\n"
+        f"        {operation.summary!r},\n"
+        f"        {command.args!r},\n"
+        f"        (\n{written.replace('        (', '            (')}        ),\n"
+        f"        {operation.payload!r},\n"
+        f"        {operation.texts!r},\n"
+        f"        {command.rows!r},\n"
+        f"        {command.columns!r},\n"
+        "    ),\n"
+    )
+
+
+def _choices(hint: object) -> tuple[str, ...]:
+    """The values of a Literal in the order of their declaration, which means something; empty: any."""
+    if get_origin(hint) is Annotated:
+        return _choices(get_args(hint)[0])
+    return tuple(str(value) for value in get_args(hint)) if get_origin(hint) is Literal else ()
+
+
+def _kind(schema: Mapping[str, object], operation: Operation) -> str:
+    """How a field is given on a command line."""
+    match schema:
+        case {"enum": _} | {"type": "string"}:
+            return "text"
+        case {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}:
+            return "targets"
+        case {"type": "array", "items": {"type": "string"}}:
+            return "texts"
+        case {"type": "boolean", "default": False}:
+            return "on"
+        case {"type": "integer"}:
+            return "int"
+        case {"type": "number"}:
+            return "float"
+    raise ValueError(f"{operation.method} has a field that no command can give: {schema}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
