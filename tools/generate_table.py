@@ -21,8 +21,17 @@ verb: (method, summary, positional fields, fields, payload, texts, rows, columns
 (name, flag, kind, choices, default, help); its flag is empty where it is positional.
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from mesh_protocol.wire.codec import JsonValue
+
+    Row: TypeAlias = tuple[str, str, str, tuple[str, ...], JsonValue, str]
+    Entry: TypeAlias = tuple[str, str, tuple[str, ...], tuple[Row, ...], str, str, str, tuple[str, ...]]
+
 # fmt: off
-VERBS = {
+VERBS: "dict[str, Entry]" = {
 '''
 
 

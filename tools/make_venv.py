@@ -24,7 +24,10 @@ def main() -> int:
     parser.add_argument("--extra", default="", help="the optional dependencies to install too")
     options = parser.parse_args()
     if sys.version_info < NEEDED:
-        print(f"{sys.executable} is Python {sys.version.split()[0]}; 3.11 or newer is needed: make PYTHON=…", file=sys.stderr)
+        print(
+            f"{sys.executable} is Python {sys.version.split()[0]}; 3.11 or newer is needed: make PYTHON=…",
+            file=sys.stderr,
+        )
         return 1
     venv: Path = options.venv.absolute()
     target = f"{ROOT}[{options.extra}]" if options.extra else str(ROOT)

@@ -158,8 +158,14 @@ class Client:
         self.link.close_with(code, reason)
         await self.connection.aclose(reason)
 
-    def close_soon(self, code: int, reason: str) -> None:
-        self.spawn(lambda: self.close(code, reason))
+    def close_soon(self, code: int, reason: str, *, after: float = 0.0) -> None:
+        """`close` from outside a task; `after` gives an answer the seconds to go out first."""
+
+        async def close() -> None:
+            await trio.sleep(after)
+            await self.close(code, reason)
+
+        self.spawn(close)
 
     def _too_slow(self) -> None:
         self.close_soon(CLOSE_POLICY, "this connection does not read")

@@ -39,6 +39,8 @@ from mesh_broker.rooms import Room, Rooms
 from mesh_broker.store.interface import Store
 
 NO_BOX: Final = -1
+LAST_WORDS_SECONDS: Final = 0.2
+"""For the last refusal to go out before the connection ends."""
 
 
 class Gate:
@@ -87,7 +89,7 @@ class Gate:
             self._log.info("hello-refused", code=error.code, device=request.device, address=client.peer.address)
             client.hellos_refused += 1
             if client.hellos_refused >= self._limits.hellos_refused:
-                client.close_soon(CLOSE_POLICY, "too many refused hellos")
+                client.close_soon(CLOSE_POLICY, "too many refused hellos", after=LAST_WORDS_SECONDS)
             raise
         self._metrics.count("hellos_total")
         client.greet()

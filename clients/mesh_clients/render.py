@@ -36,6 +36,18 @@ def clean_line(text: str) -> str:
     return " ".join(clean_text(text).split())
 
 
+def word(row: "dict[str, JsonValue]", name: str) -> str:
+    """A text or number of an answer, on one line; empty when it is missing."""
+    value = row.get(name)
+    return "" if value is None or isinstance(value, bytes) else clean_line(str(value))
+
+
+def block(row: "dict[str, JsonValue]", name: str) -> str:
+    """A text of an answer with its lines."""
+    value = row.get(name)
+    return clean_text(value) if isinstance(value, str) else ""
+
+
 def show_value(name: str, value: "JsonValue") -> str:
     """A value as a person reads it; `name` tells times (``*_ms``) from numbers."""
     if isinstance(value, bool):

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from mesh_protocol.ids import MsgId
 from mesh_protocol.io.connection import Reply
 from mesh_protocol.io.sqlite import Database
 from mesh_protocol.registry import load_operations
+from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import RequestReceived
 
 from meshd.brokers import Brokers
@@ -50,6 +52,7 @@ log = get_logger("app")
 
 SWEEP_S: Final = 60.0
 """How often what has expired is ended."""
+RESTART_CAP_S: Final = 30.0
 DRAIN_S: Final = 3.0
 """How long stopping may take to finish what is under way."""
 
@@ -113,11 +116,15 @@ class App:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.run)
             if not self.locked:
-                nursery.start_soon(self.brokers.embedded.run)
-                nursery.start_soon(self.brokers.run)
-                nursery.start_soon(self.sessions.run)
-                nursery.start_soon(self.ladder.run)
-                nursery.start_soon(self._sweep)
+                services = (
+                    self.brokers.embedded.run,
+                    self.brokers.run,
+                    self.sessions.run,
+                    self.ladder.run,
+                    self._sweep,
+                )
+                for service in services:
+                    nursery.start_soon(self._supervise, service)
                 nursery.start_soon(self._watch_storage)
             await self._stop.wait()
             if not self.locked:
@@ -125,6 +132,17 @@ class App:
                     await self.brokers.say_goodbye()
             await trio.sleep(0.05)  # the answer to `daemon.stop` is on its way
             nursery.cancel_scope.cancel()
+
+    async def _supervise(self, service: Callable[[], Awaitable[None]]) -> None:
+        """One part that fails is started again, with backoff, and never takes the daemon along."""
+        failures = 0
+        while True:
+            try:
+                await service()
+            except Exception as error:  # noqa: BLE001 - the edge of a service
+                failures += 1
+                self.failed(getattr(service, "__qualname__", "service"), error)
+            await trio.sleep(min(RESTART_CAP_S, 0.25 * 2.0 ** min(failures, 10)))
 
     def stop_soon(self) -> None:
         """End in good order; what is queued stays and goes out at the next start."""
@@ -139,14 +157,20 @@ class App:
     async def _sweep(self) -> None:
         while True:
             now = self.node.now()
+            expires = not self.node.clock_is_off
 
-            def work(tx: apsw.Connection, now: int = now) -> list[MsgId]:
-                expire_receipts(tx, now)
+            def work(tx: apsw.Connection, now: int = now, expires: bool = expires) -> list[MsgId]:
                 sent.forget_bounces(tx)
+                if not expires:  # nothing expires by a clock that is far from the broker's, until a person was told
+                    return []
+                expire_receipts(tx, now)
                 return sent.expire_deliveries(tx, now)
 
-            for msg_id in await self.node.db.write(work):
-                self.node.changed(msg_id)
+            try:
+                for msg_id in await self.node.db.write(work):
+                    self.node.changed(msg_id)
+            except MeshError as error:
+                log.warning("nothing was swept", code=Word(error.code))
             await trio.sleep(SWEEP_S)
 
     # Seams between the parts.
@@ -163,9 +187,10 @@ class App:
     def _address(self, mesh: Mesh, label: str) -> Address:
         return self.sessions.address(mesh, label)
 
-    def _store_local(self, tx: apsw.Connection, message: MessageRow, delivery: DeliveryRow, text: bytes) -> int:
+    def _store_local(self, message: MessageRow, delivery: DeliveryRow, text: bytes) -> Callable[[apsw.Connection], int]:
         mesh = self.node.meshes[message.mesh]
-        return store_local(self.node, mesh, self._address(mesh, delivery.to_session))(tx, message, delivery, text)
+        address = self._address(mesh, delivery.to_session)
+        return store_local(self.node, mesh, address, message, delivery, text)
 
     async def open_mcp(self, client: Client, request: RequestReceived) -> Reply:
         return await open_pipe(self, client, request)

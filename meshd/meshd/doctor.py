@@ -28,6 +28,9 @@ def examine(app: "App") -> list[Check]:
     checks.extend(_hardening(app))
     if app.locked:
         return checks
+    if app.node.clock_is_off:
+        text = f"this machine's clock is {app.node.clock_off_ms // 60_000} minutes from the broker's; nothing expires meanwhile"
+        checks.append(Check(name="clock", ok="bad", text=text, fix="set the clock (timedatectl set-ntp true)"))
     if not app.node.meshes:
         checks.append(Check(name="mesh", ok="warn", text="no mesh yet", fix="mesh new NAME, or mesh join URL"))
     for mesh in app.node.meshes.values():

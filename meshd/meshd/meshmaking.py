@@ -11,6 +11,7 @@ from mesh_protocol.keys import CryptoError, PrekeyPrivate, SignedPrekey, Signing
 from mesh_protocol.members import ChainError
 from mesh_protocol.names import check_mesh_name, check_name, member_subject, seal_name
 from mesh_protocol.seals import MeshKeys
+from mesh_protocol.tip import TipRef
 from mesh_protocol.wire.errors import MeshError
 
 from meshd.brokers import Brokers
@@ -62,6 +63,9 @@ class MeshMaking:
             mesh.keys = MeshKeys(node.open("mesh", "secret", row.mesh, row.secret), epochs)
         for device, (sent, got) in store.read_streams(node.db.reader, row.mesh).items():
             mesh.streams[device] = Stream(sent, got)
+        if mesh.last is not None:
+            # The log's part is learnt at the next hello; until then we claim no more than our own chain.
+            mesh.tip = TipRef(mesh.last.seq, mesh.hashes[-1], 0, bytes(32))
         mesh.rename()
         return mesh
 

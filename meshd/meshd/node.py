@@ -1,6 +1,7 @@
 """What every part of the daemon shares: one record, built at start, passed in everywhere."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import trio
 from mesh_protocol.ids import DeviceId, MeshId, MsgId
@@ -12,6 +13,8 @@ from meshd.columns import open_column, seal_column
 from meshd.events import Events
 from meshd.mesh import Mesh
 from meshd.seams import Seams
+
+MAX_CLOCK_OFF_MS: Final = 3_600_000
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +29,8 @@ class Node:
     events: Events = field(default_factory=Events)
     meshes: dict[MeshId, Mesh] = field(default_factory=dict)
     default_mesh: MeshId | None = None
+    clock_off_ms: int = 0
+    """How far this machine's clock was from a broker's at the last hello; positive: ours is ahead."""
     _waiting: dict[MsgId, list[trio.Event]] = field(default_factory=dict)
 
     @property
@@ -35,6 +40,11 @@ class Node:
     def now(self) -> int:
         """Epoch milliseconds."""
         return self.seams.clock()
+
+    @property
+    def clock_is_off(self) -> bool:
+        """More than an hour from the broker's: then nothing expires and no key is deleted by wall clock."""
+        return abs(self.clock_off_ms) > MAX_CLOCK_OFF_MS
 
     def seal(self, table: str, column: str, row: bytes, plaintext: bytes) -> bytes:
         """Seal a column's value under the store key."""

@@ -86,8 +86,9 @@ class SendQueue:
         return len(self._known)
 
 
-LocalStore = Callable[[apsw.Connection, MessageRow, DeliveryRow, bytes], int]
-"""Stores a delivery to this same device in the inbox, within the sender's transaction; returns the inbox row."""
+LocalStore = Callable[[MessageRow, DeliveryRow, bytes], Callable[[apsw.Connection], int]]
+"""Prepares, in the event loop, what stores a delivery to this same device within the sender's transaction; that then
+returns the number of the inbox row."""
 
 
 class Outbox:
@@ -127,14 +128,14 @@ class Outbox:
         message = self._message(draft, text)
         rows = self._deliveries(draft, message, text)
         local: list[int] = []
+        store_local = [self._store_local(message, row, text) for row in rows if row.path == "local"]
 
         def work(tx: apsw.Connection) -> None:
             local.clear()
             store.add_message(tx, message, rows)
+            local.extend(store_one(tx) for store_one in store_local)
             for row in rows:
-                if row.path == "local":
-                    local.append(self._store_local(tx, message, row, text))
-                elif row.stream_seq:
+                if row.stream_seq:
                     set_stream_sent(tx, row.mesh, row.device, row.stream_seq)
 
         try:

@@ -14,38 +14,36 @@ from meshd.store.outbox import DeliveryRow, MessageRow
 
 
 def store_local(
-    node: Node, mesh: Mesh, address: Address
-) -> Callable[[apsw.Connection, MessageRow, DeliveryRow, bytes], int]:
-    """Stores a message between sessions of this device: no broker, no envelope, no receipt mail (path `local`)."""
+    node: Node, mesh: Mesh, address: Address, message: MessageRow, delivery: DeliveryRow, text: bytes
+) -> Callable[[apsw.Connection], int]:
+    """What stores a message between sessions of this device: no broker, no envelope, no receipt mail (path `local`)."""
+    row = InboxRow(
+        row=0,
+        mesh=message.mesh,
+        msg_id=message.msg_id,
+        from_device=delivery.device,
+        from_member=mesh.row.member,
+        from_session=message.from_session,
+        origin=message.origin,
+        to_session=delivery.to_session,
+        session_key=address.session_key,
+        person=int(address.person),
+        lane=message.lane,
+        reply_to=message.reply_to,
+        conv=message.conv,
+        created_ms=message.created_ms,
+        stored_ms=message.created_ms,
+        expires_ms=message.expires_ms,
+        content=node.seal("inbox", "content", delivery.device + message.msg_id, text),
+        attempt=0,
+        message_hash=b"",
+        n=0,
+        path="local",
+    )
 
-    def work(tx: apsw.Connection, message: MessageRow, delivery: DeliveryRow, text: bytes) -> int:
+    def work(tx: apsw.Connection) -> int:
         store.mark_seen(tx, delivery.device, message.msg_id, message.created_ms)
-        return store.add_inbox(
-            tx,
-            InboxRow(
-                row=0,
-                mesh=message.mesh,
-                msg_id=message.msg_id,
-                from_device=delivery.device,
-                from_member=mesh.row.member,
-                from_session=message.from_session,
-                origin=message.origin,
-                to_session=delivery.to_session,
-                session_key=address.session_key,
-                person=int(address.person),
-                lane=message.lane,
-                reply_to=message.reply_to,
-                conv=message.conv,
-                created_ms=message.created_ms,
-                stored_ms=message.created_ms,
-                expires_ms=message.expires_ms,
-                content=node.seal("inbox", "content", delivery.device + message.msg_id, text),
-                attempt=0,
-                message_hash=b"",
-                n=0,
-                path="local",
-            ),
-        )
+        return store.add_inbox(tx, row)
 
     return work
 

@@ -25,6 +25,6 @@ def pad(data: bytes) -> bytes:
 
 
 def require_padding(padded: bytes, used: int) -> None:
-    """Raises BadEncoding unless `padded` is `pad` of its first `used` bytes."""
+    """Raises BadEncoding unless `padded` is `pad` of its first `used` bytes; also when it has fewer than `used`."""
     if len(padded) != bucket(used) or padded.count(0, used) != len(padded) - used:
         raise BadEncoding("the padding is not what the content's size asks for")

@@ -29,11 +29,14 @@ async def test_what_waits_comes_in_lane_order_and_in_number_order_within_a_lane(
 
 async def test_nothing_is_pushed_before_the_answer_to_resume(memory_stand: Stand) -> None:
     mesh, bob, _, _ = await filled(memory_stand, ["now"] * 3)
+    memory_stand.captured = frames = []
     side = await memory_stand.enter(mesh, bob)
-    call = await side.connection.begin("mail.resume", {"mesh": mesh.id, "acked": 0})
-    await call.reply(5)
-    assert side.waiting("mail") == 0
+    await side.resume(mesh)
     await side.mail(3)
+    answer = next(n for n, frame in enumerate(frames) if b"next_mseq" in frame)
+    pushes = [n for n, frame in enumerate(frames) if b"\xa4mail\x82" in frame]
+    assert len(pushes) == 3
+    assert answer < min(pushes)
 
 
 async def test_without_resume_nothing_is_pushed(memory_stand: Stand) -> None:
@@ -100,6 +103,7 @@ async def test_resume_acknowledges_what_it_names(stand: Stand) -> None:
     answer = await side.resume(mesh, acked=2, sacks=[[4, 5]])
     assert answer.floor == 3
     assert await side.mail(2) == [(3, sent[2]), (6, sent[5])]
+    await side.call(MailAck(mesh=mesh.id, acked=0), Done)  # writes are in order: its answer comes after the deletion
     assert (await side.call(Stats(mesh=mesh.id), StatsAnswer)).mailbox_rows == 2
 
 

@@ -118,6 +118,27 @@ def test_a_recipient_cannot_pass_a_message_on_as_meant_for_another():
         open_envelope(parse_outer(data), carol)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mesh_id": ELSEWHERE.mesh_id},
+        {"from_device": HERE.key("carol").public},
+        {"msg_id": bytes(16)},
+        {"lane": "now"},
+        {"expires_ms": 1},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_sender_cannot_announce_another_message_than_he_seals(change):
+    """The author himself shows the broker other routing fields than the ones he signed."""
+    signed = sign_message(HERE.message(), HERE.key("alice"))
+    announced = replace(signed.message, **change)
+    spk = sign_prekey(HERE.key("bob"), announced.mesh_id, 7, HERE.prekey("bob").public, NOW_MS)
+    data = seal_envelope(replace(signed, message=announced), attempt=1, spk=spk)
+    with pytest.raises(BadEncoding, match="announces"):
+        open_envelope(parse_outer(data), HERE.prekey("bob"))
+
+
 def test_a_member_cannot_speak_for_another_device():
     """Bob's device signs what says it comes from Alice's."""
     with pytest.raises(BadPeerKey):

@@ -68,6 +68,18 @@ def test_a_key_or_signature_of_another_size_never_reaches_the_library(key, signa
         verify(bytes(key), b"message", bytes(signature))
 
 
+def test_the_borders_between_key_signature_and_message_are_fixed():
+    key = SigningKey.from_seed(SEED)
+    signature = key.sign(b"message")
+    for public, message, given in (
+        (key.public + b"\0", b"message", signature),
+        (key.public, b"essage", signature + b"m"),
+        (key.public, signature[63:] + b"message", signature[:63]),
+    ):
+        with pytest.raises(BadSignature):
+            verify(public, message, given)
+
+
 # Points of small order on edwards25519, as listed in "Taming the many EdDSAs" (Chalkias et al., 2020), table 6.
 SMALL_ORDER = [
     "0100000000000000000000000000000000000000000000000000000000000000",
@@ -151,6 +163,8 @@ def test_a_signed_prekey_of_wrong_sizes_cannot_be_built():
     ):
         with pytest.raises(BadEncoding):
             SignedPrekey(MeshId(mesh_id), DeviceId(device), prekey_id, pub, made_ms, good.sig)
+    with pytest.raises(BadEncoding):
+        SignedPrekey(good.mesh_id, good.device, 1, good.pub, 1, bytes(63))
 
 
 def test_signing_a_prekey_of_the_wrong_size_is_refused():

@@ -56,6 +56,8 @@ def test_another_key_info_or_text_does_not_open():
         (PRIVATE, b"info", enc + b"\0", ct),
         (PRIVATE, b"info", enc, ct[:-1]),
         (PRIVATE, b"info", enc, b""),
+        (PRIVATE, b"info", enc + ct[:1], ct[1:]),
+        (PRIVATE, b"info", enc[:31], enc[31:] + ct),
     ):
         with pytest.raises(BadCiphertext):
             hpke.open(private, info, key, text)
@@ -80,7 +82,7 @@ def test_padding_is_checked_and_only_the_right_one_passes(data):
     padded = pad(data)
     require_padding(padded, len(data))
     assert padded.startswith(data)
-    for bad in (padded + b"\0", padded[:-1], padded + bytes(256)):
+    for bad in (padded + b"\0", padded[:-1], padded + bytes(256), data[:-1], b""):
         with pytest.raises(BadEncoding):
             require_padding(bad, len(data))
     if len(padded) > len(data):

@@ -97,6 +97,7 @@ def entries(*epochs):
         lst(bytes(31), entries(2), HERE.tip.encode()),
         lst(bytes(32), entries(2), b""),
         lst(bytes(32), entries(2)),
+        u64(4) + lst(bytes(32), entries(2), HERE.tip.encode())[8:],
         lst(bytes(32), bytes(40 * (MAX_EPOCHS + 1)), HERE.tip.encode()),
         b"",
     ],

@@ -22,14 +22,14 @@ class Field:
     __slots__ = ("choices", "default", "flag", "help", "kind", "name")
 
     def __init__(
-        self, name: str, flag: str, kind: str, choices: tuple[str, ...], default: "JsonValue", help: str
+        self, name: str, flag: str, kind: str, choices: tuple[str, ...], default: "JsonValue", text: str
     ) -> None:
         self.name = name
         self.flag = flag
         self.kind = kind
         self.choices = choices
         self.default = default
-        self.help = help
+        self.help = text
 
     @property
     def word(self) -> str:

@@ -1,8 +1,9 @@
 """`mesh`: finds the verb, reads its line by the table, runs it."""
 
+import os
 import sys
 
-from mesh_protocol.wire.errors import OK, MeshError
+from mesh_protocol.wire.errors import FAILED, MeshError
 
 from mesh_clients.cli import own
 from mesh_clients.cli.grammar import Line, Verb, near, read_line, split_verb
@@ -27,9 +28,9 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Nobody reads any more; what is still buffered must not be tried again at exit.
-        sys.stdout = None  # type: ignore[assignment]
-        return 1
+        # Nobody reads any more; what is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
 
 
 def run(name: str, arguments: list[str]) -> int:
@@ -60,8 +61,9 @@ def run_without_verb(line: Line) -> int:
 def find_verb(name: str) -> Verb:
     """The verb called `name`. Raises `MeshError`."""
     if name in VERBS:
-        method, summary, args, fields, *rest = VERBS[name]
-        return Verb(name, method, summary, args, (*fields, *own.MORE_FIELDS.get(name, ())), *rest)
+        method, summary, args, fields, payload, texts, rows, columns = VERBS[name]
+        fields += own.MORE_FIELDS.get(name, ())
+        return Verb(name, method, summary, args, fields, payload, texts, rows, columns)
     if name in own.VERBS:
         return Verb(name, *own.VERBS[name])
     raise MeshError(
@@ -80,8 +82,3 @@ def handler(name: str) -> "Callable[[Invocation], int]":
     module = own.HANDLERS.get(name, "derived")
     found: Callable[[Invocation], int] = __import__(f"mesh_clients.cli.{module}", fromlist=["run"]).run
     return found
-
-
-def end(status: int = OK) -> None:
-    """Leave the process. Buffers are flushed; the interpreter's own farewell is not waited for."""
-    sys.exit(status)

@@ -1,6 +1,10 @@
 """Commands that are no operation's, and what others have beyond their operation. Same shape as the generated table."""
 
-VERBS = {
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mesh_clients.cli.table import Row
+
+VERBS: "dict[str, tuple[str, str, tuple[str, ...], tuple[Row, ...]]]" = {
     "doctor": (
         "daemon.doctor",
         "Check everything that can keep a message from arriving, and say what mends it.",
@@ -21,7 +25,7 @@ VERBS = {
     "hook": ("", "Take in one of Claude Code's hook events; Claude Code runs it.", (), ()),
 }
 
-MORE_FIELDS = {
+MORE_FIELDS: "dict[str, tuple[Row, ...]]" = {
     "inbox": (("follow", "--follow", "on", (), False, "go on printing messages as they come, until Ctrl-C"),),
 }
 

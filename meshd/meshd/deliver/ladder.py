@@ -9,12 +9,13 @@ from typing import Final
 
 import apsw
 import trio
+from mesh_protocol.wire.errors import MeshError
 
 from meshd.claude.frame import Sender, frame_message
 from meshd.claude.inbox import Inboxes, NotPushed, Pushed
 from meshd.claude.marks import new_mark, new_push_id
 from meshd.deliver.watch import Expected, Watch
-from meshd.log import get_logger
+from meshd.log import Word, get_logger
 from meshd.node import Node
 from meshd.reading import Reading
 from meshd.sessions import Session, Sessions
@@ -50,6 +51,8 @@ class Ladder:
         """Take up what an earlier life left unshown, then serve for ever."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            self._queues.clear()
+            self._watches.clear()
             for row in store.unshown_rows(self.node.db.reader):
                 self.surfaced(row.row)
             await trio.sleep_forever()
@@ -71,7 +74,7 @@ class Ladder:
         queue = self._queues.get(session.key)
         if queue is None:
             self._queues[session.key] = [number]
-            self._nursery.start_soon(self._serve, session)
+            self._nursery.start_soon(self._serve_safely, session)
         elif number not in queue:
             queue.append(number)
 
@@ -98,6 +101,15 @@ class Ladder:
                 self._nursery.start_soon(watch.run)
         return watch
 
+    async def _serve_safely(self, session: Session) -> None:
+        """A step that fails (no room on the disk) leaves its messages to pull and to the next start, and hurts no one."""
+        try:
+            await self._serve(session)
+        except MeshError as error:
+            log.warning("delivery to a session stopped", code=Word(error.code))
+        finally:
+            self._queues.pop(session.key, None)
+
     async def _serve(self, session: Session) -> None:
         queue = self._queues[session.key]
         pushes: dict[int, int] = {}
@@ -118,7 +130,6 @@ class Ladder:
             if not await self._push(session, ready) and pushes[ready.row] < MAX_PUSHES:
                 queue.append(ready.row)
                 await trio.sleep(RETRY_S)
-        self._queues.pop(session.key, None)
 
     def _gate_open(self, session: Session, row: InboxRow) -> bool:
         if session.status.word == "dnd":

@@ -5,10 +5,15 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import trio
+from mesh_protocol.wire.errors import MeshError
 
 from meshd.claude.formats import PushSeen, ToolResultSeen
+from meshd.claude.marks import Mark, PushId
 from meshd.claude.transcript import Follower, TurnStarted
+from meshd.log import Word, get_logger
 from meshd.sessions import Session
+
+log = get_logger("deliver")
 
 FAST_S: Final = 0.05
 SLOW_S: Final = 1.0
@@ -92,20 +97,30 @@ class Watch:
     async def _match(self, observation: object) -> None:
         for expected in list(self._expected):
             match observation:
-                case PushSeen(path=path, push_ids=ids, marks=marks) if (
-                    expected.push_id in ids or expected.mark in marks
+                case PushSeen() if expected.push_id and observation.proves(
+                    PushId(expected.push_id), Mark(expected.mark)
                 ):
-                    how = f"transcript:{path.value}"
+                    how = f"transcript:{observation.path.value}"
                 case ToolResultSeen(tool_use_id=tool, whole=True) if tool == expected.tool_use_id:
                     how = "tool_result"
                 case _:
                     continue
+            if not await self._told(expected, how, False):
+                continue
             self._expected.remove(expected)
             self._turns.append(expected)
             expected.seen.set()
-            await self.found(expected, how, False)
 
     async def _turn_began(self) -> None:
         began, self._turns = self._turns, []
         for expected in began:
-            await self.found(expected, "transcript:turn", True)
+            await self._told(expected, "transcript:turn", True)
+
+    async def _told(self, expected: Expected, how: str, turn: bool) -> bool:
+        """False when the fact could not be stored; then the message counts as not shown, which loses nothing."""
+        try:
+            await self.found(expected, how, turn)
+        except MeshError as error:
+            log.warning("evidence could not be stored", code=Word(error.code))
+            return False
+        return True

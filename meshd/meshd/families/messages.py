@@ -5,6 +5,7 @@ from typing import Final, cast
 
 import trio
 from mesh_protocol.ids import MsgId
+from mesh_protocol.op import Tier
 from mesh_protocol.ops.fields import State
 from mesh_protocol.ops.messages import (
     AckAnswer,
@@ -38,8 +39,6 @@ MAX_BODY: Final = 900_000
 async def send(call: Call, request: Send) -> SendAnswer:
     app, session = call.app, call.caller.session
     targets = [request.to] if isinstance(request.to, str) else request.to
-    if session is None and call.caller.tier.name == "AGENT":
-        raise MeshError("not_allowed", why=call.caller.why)
     mesh, recipients = find_recipients(app, targets, request.mesh, session)
     recipients = [r for r in recipients if not (session and r.session == session.name and app.node.device in r.devices)]
     if not recipients:
@@ -52,7 +51,7 @@ async def send(call: Call, request: Send) -> SendAnswer:
             mesh=mesh,
             recipients=recipients,
             text=request.message,
-            origin="agent" if session is not None else "human",
+            origin="human" if call.caller.tier is Tier.USER else "agent",
             from_session=session.name if session is not None else "",
             lane=request.priority,
             reply_to=reply_to,

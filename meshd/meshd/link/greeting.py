@@ -34,7 +34,6 @@ log = get_logger("link")
 
 CALL_S = 15.0
 """A broker that does not answer an ordinary call in this time counts as gone."""
-MAX_CLOCK_SKEW_MS = 3600 * 1000
 
 
 class Greeting(NamedTuple):

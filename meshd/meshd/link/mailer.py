@@ -9,7 +9,7 @@ from mesh_protocol.ids import DeviceId
 from mesh_protocol.io.connection import Call, Connection
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.op import read_answer
-from mesh_protocol.wire.errors import RemoteError
+from mesh_protocol.wire.errors import MeshError, RemoteError
 
 from meshd.link.greeting import CALL_S, fetch_prekeys
 from meshd.log import Id, Word, get_logger
@@ -127,9 +127,12 @@ class Mailer:
             self._window.release()
         self._failures.pop(row.device, None)
         self.queue.done(row)
-        await self.node.db.write(
-            lambda tx: store.set_accepted(tx, row.msg_id, row.device, row.attempt, answer.accepted_ms)
-        )
+        try:
+            await self.node.db.write(
+                lambda tx: store.set_accepted(tx, row.msg_id, row.device, row.attempt, answer.accepted_ms)
+            )
+        except MeshError:  # no room to note it: sent once more after the next start, and answered as a repeat
+            log.warning("an acceptance could not be noted", mesh=Id(self.mesh.id))
         self.node.changed(row.msg_id)
 
     async def _refused(self, row: DeliveryRow, error: RemoteError) -> None:

@@ -137,6 +137,7 @@ class MeshLink:
                 "broker_refused", url=mesh.row.broker_url, why="it has another key than the mesh's chain names"
             )
         answer = await say_hello(self.greeting, mesh.id, node.key, generation=node.generation, nonce=node.seams.rng(32))
+        node.clock_off_ms = node.now() - answer.server_ms
         async with self._syncing:
             await follow_tip(node, self.greeting.connection, mesh, read_tip(mesh.id, mesh.row.broker_key, answer.tip))
         mesh.alarm = ""

@@ -1,12 +1,13 @@
 """Turns a client's connection into an MCP session: lines in and out, calls through the same dispatch as every other client."""
 
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import trio
 from mesh_protocol.io.connection import Reply
 from mesh_protocol.io.link import LinkClosed
-from mesh_protocol.op import Answer, Operation, Request
+from mesh_protocol.op import Answer, Operation, Request, Tier
 from mesh_protocol.ops.claude import MCP_LINE
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import RequestReceived
@@ -61,6 +62,8 @@ def _mark(call: ToolCall, generation: str) -> str:
 
 async def _invoke(app: "App", client: "Client", operation: Operation, parsed: Request, mark: str) -> Answer:
     caller = client.caller()
+    # Whoever speaks MCP is a program that acts for a model, also where no session of ours stands above it.
+    caller = replace(caller, tier=min(caller.tier, Tier.AGENT), guarded_ok=False)
     check_rights(app, caller, operation)
     answer = await app.dispatch.invoke(Call(app, caller, b"", mark), operation, parsed)
     assert isinstance(answer, Answer), f"{operation.method} is no tool"

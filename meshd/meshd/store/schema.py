@@ -40,6 +40,8 @@ CREATE TABLE delivery(
   session TEXT NOT NULL DEFAULT '', evidence TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '',
   PRIMARY KEY(msg_id, device)) STRICT, WITHOUT ROWID;
 CREATE INDEX delivery_waiting ON delivery(mesh, lane, stream_seq) WHERE accepted_ms = 0 AND ended = '';
+CREATE INDEX delivery_open ON delivery(expires_ms) WHERE stored_ms = 0 AND ended = '';
+CREATE INDEX message_bounce ON message(msg_id) WHERE kind = 'bounce';
 
 -- What this device received. `session_key` is the local session that is to see it; `person` says it is in the person's
 -- inbox too. `n` counts the receipts given for it.
@@ -53,6 +55,8 @@ CREATE TABLE inbox(
   evidence TEXT NOT NULL DEFAULT '', UNIQUE(from_device, msg_id)) STRICT;
 CREATE INDEX inbox_unread ON inbox(person, read_ms) WHERE read_ms = 0;
 CREATE INDEX inbox_session ON inbox(session_key, shown_ms) WHERE shown_ms = 0;
+
+CREATE INDEX inbox_message ON inbox(msg_id);
 
 -- Everything committed from another device, receipts included: what makes a second arrival harmless.
 CREATE TABLE seen(from_device BLOB NOT NULL, msg_id BLOB NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY(from_device, msg_id))

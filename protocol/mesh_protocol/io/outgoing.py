@@ -21,7 +21,7 @@ class Outgoing:
         self._bytes = 0
         self._turn = trio.StrictFIFOLock()
         self._changed = trio.lowlevel.ParkingLot()
-        self._pumping = False
+        self._ended = False
         self._closed = False
 
     @property
@@ -56,13 +56,12 @@ class Outgoing:
         self._changed.unpark_all()
 
     async def flushed(self) -> None:
-        """Wait until everything queued is in the link's hands. Returns at once when nobody pumps."""
-        while self._bytes and self._pumping:
+        """Wait until everything queued is in the link's hands. Returns at once when `pump` has ended."""
+        while self._bytes and not self._ended:
             await self._changed.park()
 
     async def pump(self, link: Link) -> None:
         """Send frames until the queue is closed and empty. Raises `LinkClosed`."""
-        self._pumping = True
         try:
             while True:
                 while self._frames:
@@ -77,5 +76,5 @@ class Outgoing:
                     return
                 await self._changed.park()
         finally:
-            self._pumping = False
+            self._ended = True
             self._changed.unpark_all()

@@ -83,7 +83,12 @@ def links(request):
     async def bounded():
         with trio.fail_after(SECONDS):
             async with KINDS[request.param]() as ends:
-                yield ends
+                try:
+                    yield ends
+                finally:
+                    with trio.CancelScope(shield=True):
+                        for end in ends:
+                            await end.aclose()
 
     return bounded
 

@@ -1,0 +1,65 @@
+"""`mesh down`: stops the daemon and returns when it is gone, so that the next command may start another."""
+
+import os
+import select
+import time
+
+from mesh_protocol.wire.errors import MeshError
+
+from mesh_clients.cli.invocation import Invocation
+from mesh_clients.exits import finish
+from mesh_clients.render import say, word
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mesh_protocol.wire.codec import JsonValue
+
+SECONDS = 20.0
+STEP = 0.02
+
+
+def run(called: Invocation) -> int:
+    called.line.start = False
+    try:
+        called.connect()
+    except MeshError as error:
+        if error.code != "no_daemon":
+            raise
+        if not called.as_json:
+            say("no daemon runs")
+        return finish({"stopped": False, "pid": None}, as_json=called.as_json)
+    answer: dict[str, JsonValue] = {"stopped": True, "pid": called.call({}, method="daemon.status").get("pid")}
+    pid = answer["pid"]
+    ended = watch(pid) if isinstance(pid, int) else -1
+    called.call({})
+    called.disconnect()
+    if isinstance(pid, int) and not wait_for_end(pid, ended):
+        raise MeshError("timeout", what="the end of the daemon", seconds=SECONDS)
+    if not called.as_json:
+        say(f"meshd stopped (pid {word(answer, 'pid')})")
+    return finish(answer, as_json=called.as_json)
+
+
+def watch(pid: int) -> int:
+    """A descriptor that becomes readable when the process ends, -1 where the system has none."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return -1
+
+
+def wait_for_end(pid: int, ended: int) -> bool:
+    """Whether the process ended in time: its lock is free then."""
+    if ended >= 0:
+        try:
+            return bool(select.select([ended], [], [], SECONDS)[0])
+        finally:
+            os.close(ended)
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(STEP)
+    return False

@@ -1,0 +1,73 @@
+"""`mesh inbox`: prints, flushes, and only then tells the daemon that the messages were read."""
+
+import sys
+
+from mesh_protocol.wire.errors import OK
+
+from mesh_clients.cli.invocation import Invocation
+from mesh_clients.exits import finish, print_json
+from mesh_clients.render import block, emphasise, say, show_time, word
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mesh_protocol.wire.codec import JsonValue
+
+FOLLOW_SECONDS = 300.0
+"""One wait of --follow; then it asks again."""
+
+
+def run(called: Invocation) -> int:
+    params = called.params
+    if params.pop("follow", False):
+        return follow(called)
+    answer = called.call(params, wait=called.number("wait_s"))
+    rows = rows_of(answer)
+    if not called.as_json:
+        for row in rows:
+            print_message(row)
+        if not rows:
+            say("no messages" if params.get("all") else "no unread messages")
+        elif answer.get("more"):
+            say("More wait: mesh inbox again.")
+    finish(answer, as_json=called.as_json)
+    acknowledge(called, rows)
+    return OK
+
+
+def follow(called: Invocation) -> int:
+    """Until Ctrl-C. What is lost between print and acknowledgement is printed again, never dropped."""
+    params = {**called.params, "wait_s": FOLLOW_SECONDS}
+    while True:
+        rows = rows_of(called.call(params, wait=FOLLOW_SECONDS))
+        params.pop("all", None)  # once is enough
+        for row in rows:
+            if called.as_json:
+                print_json(row)
+            else:
+                print_message(row)
+        sys.stdout.flush()
+        acknowledge(called, rows)
+
+
+def acknowledge(called: Invocation, rows: "list[dict[str, JsonValue]]") -> None:
+    unread: list[JsonValue] = [row["id"] for row in rows if row.get("unread")]
+    if unread:
+        called.call({"ids": unread}, method="inbox.ack")
+
+
+def rows_of(answer: "dict[str, JsonValue]") -> "list[dict[str, JsonValue]]":
+    rows = answer.get("messages")
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def print_message(row: "dict[str, JsonValue]") -> None:
+    """A head line with the verified sender, then the text, indented so that no text can pass for a head line."""
+    sender, mesh, origin = (word(row, name) for name in ("sender", "mesh", "origin"))
+    created = row.get("created_ms")
+    at = show_time(created) if isinstance(created, int) else ""
+    say(emphasise(f"{sender} ({origin}, {mesh})  {at}  {word(row, 'id')[:8]}", sys.stdout))
+    for line in block(row, "message").split("\n"):
+        say(f"    {line}")
+    if row.get("truncated"):
+        say(f"    … this is only its beginning: mesh message {word(row, 'id')[:8]}")
+    say("")

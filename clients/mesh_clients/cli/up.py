@@ -1,0 +1,44 @@
+"""`mesh up`: starts the daemon detached, or reports the one that runs."""
+
+import os
+
+from mesh_protocol.io.blocking import NotRunning
+from mesh_protocol.wire.errors import MeshError
+
+from mesh_clients import thin
+from mesh_clients.cli.invocation import Invocation
+from mesh_clients.discover import open_client
+from mesh_clients.exits import finish
+from mesh_clients.render import say, word
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mesh_protocol.wire.codec import JsonValue
+
+
+def run(called: Invocation) -> int:
+    running = is_running()
+    if not running and not called.line.start:
+        raise MeshError("bad_request", what="up starts the daemon: leave out --no-start")
+    status = called.call({}, method="daemon.status")
+    answer: dict[str, JsonValue] = {
+        "started": not running,
+        **{name: status.get(name) for name in ("pid", "version", "home", "state")},
+    }
+    if not called.as_json:
+        said = "runs already" if running else "started"
+        pid, home = word(answer, "pid"), word(answer, "home")
+        say(f"meshd {word(answer, 'version')} {said}: pid {pid}, home {home}")
+        if answer["state"] == "locked":
+            say("Its keys are locked: mesh unlock")
+    return finish(answer, as_json=called.as_json)
+
+
+def is_running() -> bool:
+    try:
+        open_client(os.environ).close()
+    except thin.NotTrusted as error:
+        raise MeshError("no_daemon", why=str(error)) from None
+    except (thin.NoDaemon, NotRunning):
+        return False
+    return True
