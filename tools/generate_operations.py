@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from inspect import cleandoc
 from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args, get_origin, get_type_hints
 
 from mesh_protocol.op import Operation
 from mesh_protocol.registry import load_operations
 from mesh_protocol.wire.errors import CODES
-from msgspec import NODEFAULT, Struct, UnsetType, inspect
+from msgspec import NODEFAULT, Struct, inspect
 
 REFERENCE: Final = Path(__file__).parent.parent / "protocol" / "mesh_protocol" / "OPERATIONS.md"
 HEAD: Final = """\
@@ -26,11 +26,26 @@ answer as one JSON document with `--json`: its keys are those of the table "Answ
 Unix epoch. *Who* is the least caller: a status line, an agent's session, or a person; "guarded" means that an agent's
 session is refused even where it is the person's process. A field marked *body* travels beside the parameters.
 
-Every operation may also end with an error of the connection itself: `bad_request`, `unknown_field`, `unknown_method`,
-`newer_client`, `version_mismatch`, `busy`, `cancelled`, `not_allowed`, `guarded`, `keys_locked`, `internal`,
-`shutting_down`. The list under "Errors" is what else its caller can bring about.
+What a caller can bring about is listed under "Errors". Whatever the operation, a call may also end with one of these:
+{common}.
 """
 TIERS: Final = ("a status line", "an agent's session", "a person")
+CONNECTION_ERRORS: Final = (
+    "bad_request",
+    "unknown_field",
+    "unknown_method",
+    "newer_client",
+    "version_mismatch",
+    "busy",
+    "cancelled",
+    "not_allowed",
+    "guarded",
+    "keys_locked",
+    "storage_full",
+    "internal",
+    "shutting_down",
+)
+ORDERS: Final[dict[frozenset[str], tuple[str, ...]]] = {}
 Row = tuple[str, ...]
 
 
@@ -49,8 +64,9 @@ def main() -> int:
 
 def write_reference(operations: Iterable[Operation]) -> str:
     """The whole file."""
-    parts = [HEAD]
     ordered = sorted(operations, key=lambda each: (_family(each), each.method))
+    ORDERS.update(_declared_orders(ordered))
+    parts = [HEAD.format(common=", ".join(f"`{code}`" for code in CONNECTION_ERRORS))]
     for family, members in groupby(ordered, _family):
         module = sys.modules[f"mesh_protocol.ops.{family}"]
         parts.append(f"\n## {family}\n\n{cleandoc(module.__doc__ or '')}\n")
@@ -66,7 +82,7 @@ def _family(operation: Operation) -> str:
 
 
 def _section(operation: Operation) -> str:
-    lines = [f"\n### {operation.method}\n", cleandoc(operation.request.__doc__ or ""), ""]
+    lines = [f"\n### {operation.method}\n", _docstring(operation.request), ""]
     forms = [f"Who: {TIERS[operation.tier]}{', guarded' if operation.guarded else ''}."]
     if operation.command is not None:
         forms.append(f"Command: `mesh {operation.command.verb}`.")
@@ -76,8 +92,10 @@ def _section(operation: Operation) -> str:
     fields = [*_fields(operation)]
     if fields:
         lines += ["", _table(("field", "is", "default", "meaning"), fields).rstrip("\n")]
-    lines += ["", f"Answer: {cleandoc(operation.answer.__doc__ or '')}".rstrip(": ")]
-    answer = [*_keys(operation.answer)]
+    lines += ["", f"Answer: {_docstring(operation.answer)}".rstrip(": ")]
+    rows: dict[str, str] = {}
+    answer = [*_keys(operation.answer, rows)]
+    lines += [line for name, text in rows.items() if text for line in ("", f"`{name}`: {text}")]
     if answer:
         lines += ["", _table(("key", "is"), answer).rstrip("\n")]
     if operation.errors:
@@ -97,15 +115,21 @@ def _fields(operation: Operation) -> Iterator[Row]:
         yield name, _words(field.type), shown, _described(field.type)
 
 
-def _keys(answer: type[Struct], path: str = "") -> Iterator[Row]:
-    """A row for each key of an answer, those of its rows behind the list's name."""
+def _docstring(kind: type[Struct]) -> str:
+    """What a class says of itself; empty where it only inherits a docstring."""
+    return cleandoc(kind.__dict__.get("__doc__") or "")
+
+
+def _keys(answer: type[Struct], rows: dict[str, str], path: str = "") -> Iterator[Row]:
+    """A row for each key of an answer, those of its rows behind the list's name; `rows` takes what these say of themselves."""
     kind = inspect.type_info(answer)
     if not isinstance(kind, inspect.StructType):
         raise TypeError(f"{answer.__name__} has no keys")
     for field in kind.fields:
         name = path + field.encode_name
         if isinstance(field.type, inspect.ListType) and isinstance(field.type.item_type, inspect.StructType):
-            yield from _keys(field.type.item_type.cls, f"{name}[].")
+            rows[f"{name}[]"] = _docstring(field.type.item_type.cls)
+            yield from _keys(field.type.item_type.cls, rows, f"{name}[].")
         else:
             yield f"`{name}`", _words(field.type)
 
@@ -125,7 +149,8 @@ def _words(kind: inspect.Type) -> str:
         case inspect.BoolType():
             return "true or false"
         case inspect.LiteralType():
-            return " · ".join(f"`{value}`" for value in _in_declared_order(kind))
+            values = frozenset(str(value) for value in kind.values)
+            return " · ".join(f"`{value}`" for value in ORDERS[values])
         case inspect.ListType():
             return f"list{_bounds(kind.min_length, kind.max_length, ' items')} of {_words(kind.item_type)}"
         case inspect.DictType():
@@ -136,28 +161,19 @@ def _words(kind: inspect.Type) -> str:
     raise TypeError(f"{type(kind).__name__} has no words yet: add them here")
 
 
-def _in_declared_order(kind: inspect.LiteralType) -> list[str]:
-    """msgspec sorts the values of a Literal; where they are message states, their order says what comes after what."""
-    values = [str(value) for value in kind.values]
-    order = [*STATES]
-    return sorted(values, key=order.index) if set(values) <= set(order) else values
-
-
-STATES: Final = (
-    "queued",
-    "accepted",
-    "stored",
-    "shown",
-    "turn_started",
-    "held",
-    "refused",
-    "expired",
-    "cancelled",
-    "no_such_session",
-    "removed",
-    "too_large",
-    "unreadable",
-)
+def _declared_orders(operations: Iterable[Operation]) -> dict[frozenset[str], tuple[str, ...]]:
+    """The values of every Literal as they were written. msgspec sorts them; of message states the order says something."""
+    found: dict[frozenset[str], tuple[str, ...]] = {}
+    waiting: list[object] = [kind for each in operations for kind in (each.request, each.answer)]
+    while waiting:
+        hint = waiting.pop()
+        if get_origin(hint) is Literal:
+            found[frozenset(get_args(hint))] = get_args(hint)
+        elif isinstance(hint, type) and issubclass(hint, Struct):
+            waiting.extend(get_type_hints(hint, include_extras=True).values())
+        else:
+            waiting.extend(get_args(hint))
+    return found
 
 
 def _bounds(low: float | None, high: float | None, unit: str = "") -> str:

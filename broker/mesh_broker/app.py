@@ -94,12 +94,12 @@ class Broker:
         self._key = key
         self._rng = rng
         self._draining = False
-        self._floor = Floor(self.limits, measure)
+        self.floor = Floor(self.limits, measure)
         steady_clock = steady(clock, trio.current_time)
-        self._rooms = Rooms(store, key)
+        self.rooms = Rooms(store, key)
         self._gate = Gate(
             store,
-            self._rooms,
+            self.rooms,
             key,
             token,
             self.limits,
@@ -108,19 +108,19 @@ class Broker:
             clock,
             trio.current_time,
             rng,
-            self._floor.require,
+            self.floor.require,
         )
         self._dispatcher = Dispatcher(self._gate.hello)
         self._add_handlers(store, steady_clock)
-        self._sweeper = Sweeper(self.clients, store, self.limits, self.metrics, self.log, steady_clock, self._floor)
+        self._sweeper = Sweeper(self.clients, store, self.limits, self.metrics, self.log, steady_clock, self.floor)
         self.metrics.gauge("connections", "connections that are open", lambda: len(self.clients))
         self.metrics.gauge(
-            "devices_online", "sessions of devices", lambda: sum(len(room.sessions) for room in self._rooms)
+            "devices_online", "sessions of devices", lambda: sum(len(room.sessions) for room in self.rooms)
         )
         self.metrics.gauge("storage_full", "1 while nothing new is taken", lambda: float(self.storage_full))
 
     def _add_handlers(self, store: Store, clock: Callable[[], int]) -> None:
-        limits, metrics, now, require_room = self.limits, self.metrics, trio.current_time, self._floor.require
+        limits, metrics, now, require_room = self.limits, self.metrics, trio.current_time, self.floor.require
         answer = self._dispatcher.answer
         chains = Chains(store, limits, metrics, now, require_room)
         answer(ChainAppend, chains.append, max_body=MAX_BODY)
@@ -154,7 +154,7 @@ class Broker:
     @property
     def storage_full(self) -> bool:
         """New things are refused for want of disk space."""
-        return self._floor.reached
+        return self.floor.reached
 
     async def run(self) -> None:
         """The broker's own chores: pings, deadlines, expiry, disk. Runs until cancelled."""

@@ -115,7 +115,7 @@ class Client:
             failed=self.failed,
             peer=self._rpc,
         )
-        self.outbound = Outbound(self.connection, link, self.spawn, self._too_slow, metrics)
+        self.outbound = Outbound(link, self.spawn, self._too_slow, metrics)
 
     @property
     def answering(self) -> int:

@@ -89,7 +89,7 @@ async def read_head(transport: Transport) -> Head:
             raise LinkClosed("closed before a request")
         size += len(data)
         rest = _feed(parser, data)
-        if size > MAX_HEAD and not collector.complete:
+        if size - len(rest) > MAX_HEAD:
             raise BadHead(_refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too large"))
     return Head(
         parser.get_method().decode("latin-1"),

@@ -153,12 +153,8 @@ class Listener:
     async def _handle(self, sock: socket.socket, address: str) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        own = _is_loopback(address)
-        if not own and not self._is_proxy(address):
-            wait = self._pace.reserve(address)
-            if wait > self._limits.pace_seconds:
-                raise LinkClosed("too many connections from one address")
-            await trio.sleep(wait)
+        if not _is_loopback(address) and not self._is_proxy(address):
+            await self._wait_turn(address)
         with trio.move_on_after(self._limits.first_byte_seconds) as patience:
             await trio.lowlevel.wait_readable(sock)
         if patience.cancelled_caught:
@@ -176,13 +172,15 @@ class Listener:
 
     async def _open(self, transport: SocketTransport | TlsTransport, address: str) -> tuple[WsLink | None, PeerInfo]:
         """The WebSocket that the connection becomes, or None after a page. Raises `LinkClosed`."""
-        peer = PeerInfo(address, False)
         try:
             with trio.fail_after(self._limits.head_seconds):
                 if isinstance(transport, TlsTransport):
                     await transport.handshake()
                 head = await read_head(transport)
-                peer = self._peer(address, head)
+            peer = self._peer(address, head)
+            if self._is_proxy(address):
+                await self._wait_turn(peer.address)
+            with trio.fail_after(self._limits.head_seconds):
                 protocol = await answer_head(transport, head, self._pages)
             if protocol is None:
                 return None, peer
@@ -195,6 +193,12 @@ class Listener:
         except trio.TooSlowError:
             await self._say(transport, Page(HTTPStatus.REQUEST_TIMEOUT, "no request in time\n"))
         raise LinkClosed("not a request we answer")
+
+    async def _wait_turn(self, address: str) -> None:
+        wait = self._pace.reserve(address)
+        if wait > self._limits.pace_seconds:
+            raise LinkClosed("too many connections from one address")
+        await trio.sleep(wait)
 
     async def _say(self, transport: SocketTransport | TlsTransport, page: Page) -> None:
         with trio.move_on_after(1):

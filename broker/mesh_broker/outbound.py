@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from mesh_protocol.ids import MeshId
-from mesh_protocol.io.connection import Connection
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.op import Answer, write_answer
 from mesh_protocol.wire.codec import encode
@@ -33,13 +32,11 @@ class Outbound:
 
     def __init__(
         self,
-        connection: Connection,
         link: BrokerLink,
         spawn: Callable[[Callable[[], Awaitable[None]]], None],
         too_slow: Callable[[], None],
         metrics: Metrics,
     ) -> None:
-        self._connection = connection
         self._link = link
         self._spawn = spawn
         self._too_slow = too_slow
@@ -104,7 +101,7 @@ class Outbound:
                     self._metrics.count("live_delivered_total")
                 else:
                     return
-                await self._connection.send_encoded(frame)
+                await self._link.send(frame)  # not the connection's queue: what waits must wait where it can be shed
         except LinkClosed:
             return
         finally:

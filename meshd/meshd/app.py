@@ -18,19 +18,18 @@ from mesh_protocol.wire.rpc import RequestReceived
 
 from meshd.brokers import Brokers
 from meshd.claude.inbox import Inboxes
-from meshd.claude.process import ProcessTable as ClaudeProcesses
 from meshd.config import Config
 from meshd.deliver.ladder import Ladder
 from meshd.embedded import Embedded
 from meshd.hardening import Hardening
 from meshd.inbox import Address, Inbox
 from meshd.keys.identity import Identity
+from meshd.keys.states import KeysNotReady, KeysRefused
 from meshd.keys.store import KeyStore
 from meshd.link.meshlink import LinkParts, MeshLink
 from meshd.link.table import LinkState
 from meshd.local.dispatch import Dispatch, load_handlers
 from meshd.local.mcp_pipe import open_pipe
-from meshd.local.processes import ProcessTable
 from meshd.local.server import Client, Server
 from meshd.log import Word, get_logger
 from meshd.mesh import Mesh
@@ -39,7 +38,9 @@ from meshd.node import Node
 from meshd.outbox import Outbox
 from meshd.paths import Paths
 from meshd.presence import PresenceBoard
+from meshd.processes import ProcessTable
 from meshd.reading import Reading, store_local
+from meshd.refusal import StartRefused
 from meshd.seams import Seams
 from meshd.sessions import Session, Sessions
 from meshd.store import outbox as sent
@@ -67,8 +68,7 @@ class App:
     version: str
     hardening: Hardening
     keystore: KeyStore
-    process_table: ProcessTable
-    claude_processes: ClaudeProcesses
+    processes: ProcessTable
     started_ms: int
     pid: int = field(default_factory=os.getpid)
     locked: bool = True
@@ -83,24 +83,30 @@ class App:
     board: PresenceBoard = field(init=False)
     brokers: Brokers = field(init=False)
     making: MeshMaking = field(init=False)
+    db: Database = field(init=False)
+    open_identity: Callable[[bytes | None], Identity] = field(init=False)
+    """Opens the keys with a passphrase; blocking."""
     _stop: trio.Event = field(default_factory=trio.Event)
+    _unlocked: trio.Event = field(default_factory=trio.Event)
     _failures: int = 0
 
     # Life.
 
     def build(self, db: Database, identity: Identity | None) -> None:
-        """Put the parts together. Without an identity only status is served."""
+        """Put the parts together. Without an identity only status is served, until `unlock`."""
+        self.db = db
         self.dispatch = Dispatch(load_operations(), load_handlers())
-        self.locked = identity is None
-        if identity is None:
-            return
+        if identity is not None:
+            self._assemble(identity)
+
+    def _assemble(self, identity: Identity) -> None:
+        db = self.db
+        remember_identity(db, identity)
         node = self.node = Node(self.seams, db, identity.device, bytes(identity.store_key), identity.generation)
         self.board = PresenceBoard(node)
         self.reading = Reading(node, self._receipts_due)
-        self.sessions = Sessions(
-            node, self.claude_processes, os.geteuid(), self._presence_changed, self._session_arrived
-        )
-        self.ladder = Ladder(node, self.sessions, Inboxes(os.geteuid(), self.claude_processes), self.reading)
+        self.sessions = Sessions(node, self.processes, os.geteuid(), self._presence_changed, self._session_arrived)
+        self.ladder = Ladder(node, self.sessions, Inboxes(os.geteuid(), self.processes), self.reading)
         self.outbox = Outbox(node, self._store_local, self.ladder.surfaced)
         self.inbox = Inbox(node, self.outbox, self._address, self._receipts_due, self.ladder.surfaced)
         parts = LinkParts(node, self.outbox, self.inbox, self.board, self.sessions.views)
@@ -109,29 +115,40 @@ class App:
         self.making = MeshMaking(node, self.brokers, self.board)
         self.making.restore()
         self.sessions.restore()
+        self.locked = False
+
+    async def unlock(self, passphrase: bytes | None) -> None:
+        """Open keys that were locked at the start, and begin to serve. Raises `MeshError`."""
+        try:
+            identity = await self.seams.threads(lambda: self.open_identity(passphrase))
+        except (KeysNotReady, KeysRefused, StartRefused) as error:
+            raise MeshError("keys_unavailable", why=str(error)) from None
+        if self.locked:
+            self._assemble(identity)
+            self._unlocked.set()
 
     async def run(self, listener: socket.socket) -> None:
         """Serve until `stop_soon`, or until the database fails (exit status 70)."""
         server = Server(self, listener, self.config.limits.clients)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.run)
-            if not self.locked:
-                services = (
-                    self.brokers.embedded.run,
-                    self.brokers.run,
-                    self.sessions.run,
-                    self.ladder.run,
-                    self._sweep,
-                )
-                for service in services:
-                    nursery.start_soon(self._supervise, service)
-                nursery.start_soon(self._watch_storage)
+            nursery.start_soon(self._run_services)
             await self._stop.wait()
             if not self.locked:
                 with trio.move_on_after(DRAIN_S):
                     await self.brokers.say_goodbye()
             await trio.sleep(0.05)  # the answer to `daemon.stop` is on its way
             nursery.cancel_scope.cancel()
+
+    async def _run_services(self) -> None:
+        """Everything that needs the keys."""
+        if self.locked:
+            await self._unlocked.wait()
+        services = (self.brokers.embedded.run, self.brokers.run, self.sessions.run, self.ladder.run, self._sweep)
+        async with trio.open_nursery() as nursery:
+            for service in services:
+                nursery.start_soon(self._supervise, service)
+            nursery.start_soon(self._watch_storage)
 
     async def _supervise(self, service: Callable[[], Awaitable[None]]) -> None:
         """One part that fails is started again, with backoff, and never takes the daemon along."""

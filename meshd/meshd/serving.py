@@ -11,19 +11,18 @@ import trio
 from mesh_protocol.ids import DeviceId
 from mesh_protocol.io.sqlite import Database, ThreadWorker, WrongDatabase
 
-from meshd.app import App, open_database, remember_identity
-from meshd.claude.process import system_processes
+from meshd.app import App, open_database
 from meshd.config import Config
 from meshd.hardening import Hardening
 from meshd.keys.argon2 import stretch
 from meshd.keys.consistency import Mismatch, check_consistency
 from meshd.keys.identity import Identity
 from meshd.keys.keyring_backend import KeyringBackend
-from meshd.keys.states import KeysDamaged, KeysNotReady
+from meshd.keys.states import KeysNotReady
 from meshd.keys.store import KeyStore
-from meshd.local.processes import ProcTable
 from meshd.log import get_logger
 from meshd.paths import Paths
+from meshd.processes import ProcTable
 from meshd.refusal import StartRefused
 from meshd.seams import Clock, Seams
 from meshd.store.meshes import get_meta
@@ -60,10 +59,10 @@ async def serve(
             version=version,
             hardening=hardening,
             keystore=keystore,
-            process_table=ProcTable(),
-            claude_processes=system_processes(),
+            processes=ProcTable(),
             started_ms=clock(),
         )
+        app.open_identity = lambda passphrase: _unlock_identity(where, keystore, db, passphrase)
         app.build(db, identity)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, app)
@@ -78,24 +77,27 @@ async def serve(
 
 def _open_identity(where: Paths, keystore: KeyStore, db: Database) -> Identity | None:
     """The identity with its generation risen, or None while the keys are locked. Never a second identity."""
-    device = get_meta(db.reader, "device")
-    generation = int.from_bytes(get_meta(db.reader, "generation") or b"", "little")
     try:
         identity = keystore.load()
-    except KeysDamaged as error:
-        raise StartRefused(str(error)) from None
     except KeysNotReady as error:
         log.warning("starting locked", error=error)
         return None
+    return _take_identity(where, keystore, db, identity)
+
+
+def _unlock_identity(where: Paths, keystore: KeyStore, db: Database, passphrase: bytes | None) -> Identity:
+    """As `_open_identity`, later. Raises KeysNotReady when they are still locked."""
+    return _take_identity(where, keystore, db, keystore.unlock(passphrase))
+
+
+def _take_identity(where: Paths, keystore: KeyStore, db: Database, identity: Identity | None) -> Identity:
+    """Hold the keys against the database (FP-19), and count this start. Raises `StartRefused`."""
+    device = get_meta(db.reader, "device")
+    generation = int.from_bytes(get_meta(db.reader, "generation") or b"", "little")
     judged = check_consistency(identity, DeviceId(device) if device else None, generation, str(where.data))
     if isinstance(judged, Mismatch):
         raise StartRefused(judged.sentence)
-    if identity is None:
-        identity = keystore.create()
-    else:
-        identity = keystore.bump_generation(judged.generation)
-    remember_identity(db, identity)
-    return identity
+    return keystore.create() if identity is None else keystore.bump_generation(judged.generation)
 
 
 async def _stop_on_signal(app: App) -> None:

@@ -11,13 +11,13 @@ import trio
 from mesh_protocol.ids import MeshId
 
 from meshd.claude.formats import ClaudeSession, is_claude_program
-from meshd.claude.process import ProcessError, ProcessTable, ancestors
 from meshd.claude.registry import NoSession, Registry, config_dir
 from meshd.inbox import Address
 from meshd.log import get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.presence import SessionView
+from meshd.processes import ProcessTable, walk
 from meshd.status import Source, Status, renew, settle
 from meshd.store.sessions import SessionRow, put_session, read_sessions
 
@@ -208,14 +208,7 @@ class Sessions:
 
     def _may_come(self, pid: int) -> bool:
         """Whether an agent that has not registered yet is among the caller's ancestors."""
-        line = ancestors(self.processes, pid)
-        if isinstance(line, ProcessError):
-            return False
-        for process in line:
-            exe = self.processes.exe(process.pid)
-            if not isinstance(exe, ProcessError) and is_claude_program(str(exe)):
-                return True
-        return False
+        return any(is_claude_program(process.exe) for process in walk(self.processes, pid))
 
     def _take(self, claude: ClaudeSession, folder: Path, wish: str) -> Session:
         known = self.by_pid(claude.pid, int(claude.proc_start) if claude.proc_start.isdecimal() else 0)

@@ -122,7 +122,7 @@ class Outer:
         require_number(self.prekey_id, 0, MAX_INT, "prekey_id")
         require_size(self.enc, hpke.ENC_SIZE, "enc")
         # An honest ciphertext is a whole bucket and a tag, so a broker can refuse any other size unopened.
-        if len(self.ct) < _MIN_CT or bucket(len(self.ct) - AEAD_TAG_SIZE) != len(self.ct) - AEAD_TAG_SIZE:
+        if bucket(len(self.ct) - AEAD_TAG_SIZE) != len(self.ct) - AEAD_TAG_SIZE:
             raise BadEncoding("a ciphertext has a size that no padding gives")
 
     def encode(self) -> bytes:

@@ -19,7 +19,7 @@ from mesh_protocol.envelope import (
     sign_message,
 )
 from mesh_protocol.keys import BadCiphertext, BadEncoding, BadPeerKey, BadSignature, PrekeyPrivate, sign_prekey
-from mesh_protocol.pae import lst, unlst
+from mesh_protocol.pae import lst, pae, split_pae, unlst
 from mesh_protocol.tip import TipRef
 from mesh_samples import ELSEWHERE, HERE, NOW_MS
 
@@ -183,6 +183,37 @@ def test_an_unknown_version_or_suite_is_refused(field):
         fields[field] = value
         with pytest.raises(BadEncoding, match="version 1 and suite 1"):
             parse_outer(lst(*fields))
+
+
+def test_an_unknown_suite_inside_is_refused_though_its_author_signed_it():
+    signed = sign_message(HERE.message(), HERE.key("alice"))
+    fields, _ = split_pae(signed.raw, "dm-sig", 20)
+    other = pae("dm-sig", b"\x02", *fields[1:])
+    raw = other + HERE.key("alice").sign(other)
+    data = seal_envelope(replace(signed, raw=raw), attempt=1, spk=HERE.spk("bob"))
+    with pytest.raises(BadEncoding, match="suite"):
+        open_envelope(parse_outer(data), HERE.prekey("bob"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attempt": 256},
+        {"attempt": -1},
+        {"lane": "later"},
+        {"expires_ms": 2**63},
+        {"prekey_id": -1},
+        {"enc": bytes(31)},
+        {"msg_id": bytes(17)},
+        {"mesh_id": b""},
+        {"from_device": bytes(33)},
+        {"to_device": bytes(31)},
+    ],
+    ids=str,
+)
+def test_routing_outside_its_limits_cannot_be_built(change):
+    with pytest.raises(BadEncoding):
+        replace(parse_outer(sealed()), **change)
 
 
 @pytest.mark.parametrize("size", [0, 16, 271, 273, 272 + 17])

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mesh_protocol.keys import BadCiphertext, BadEncoding, BadPeerKey, BadSignature
+from mesh_protocol.keys import BadCiphertext, BadEncoding, BadPeerKey, BadSignature, aead_open, aead_seal, hkdf
 from mesh_protocol.live import MAX_LIVE, LiveFrame, channel_id, open_live, peek_live, seal_live
-from mesh_protocol.pae import lst, unlst
+from mesh_protocol.padding import pad
+from mesh_protocol.pae import lst, pae, split_pae, unlst
 from mesh_samples import ELSEWHERE, HERE
 
 GK, BOB, NONCE = HERE.seed("epoch 2"), HERE.key("bob"), bytes(24)
@@ -100,6 +101,38 @@ def test_an_unknown_version_or_suite_is_refused(index):
     fields[index] = b"\x02"
     with pytest.raises(BadEncoding, match="version 1 and suite 1"):
         peek_live(lst(*fields))
+
+
+def inner_of(frame):
+    """The signed bytes inside, and the AEAD key they stand under."""
+    fields = unlst(seal_live(frame, GK, BOB, NONCE), max_items=8)
+    key = hkdf(GK, pae("live-key", *fields[:6]))
+    padded = aead_open(key, NONCE, b"", fields[7])
+    return fields, key, split_pae(padded, "live-sig", 11)[0]
+
+
+def resealed(fields, key, inner):
+    signed = pae("live-sig", *inner)
+    sealed_again = aead_seal(key, NONCE, b"", pad(signed + BOB.sign(signed)))
+    return lst(*fields[:7], sealed_again)
+
+
+def test_an_unknown_suite_inside_is_refused_though_its_author_signed_it():
+    fields, key, inner = inner_of(HERE.live_frame)
+    assert open_live(resealed(fields, key, inner), GK) == HERE.live_frame
+    with pytest.raises(BadEncoding, match="suite"):
+        open_live(resealed(fields, key, [b"\x02", *inner[1:]]), GK)
+
+
+@pytest.mark.parametrize(
+    ("index", "value"),
+    [(1, ELSEWHERE.mesh_id), (2, HERE.key("alice").public), (3, bytes([1]) + bytes(7)), (6, bytes(16))],
+)
+def test_an_author_cannot_announce_another_frame_than_he_seals(index, value):
+    fields, key, inner = inner_of(HERE.live_frame)
+    inner[index] = value
+    with pytest.raises(BadEncoding, match="announced"):
+        open_live(resealed(fields, key, inner), GK)
 
 
 @pytest.mark.parametrize(

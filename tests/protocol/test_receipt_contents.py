@@ -76,7 +76,7 @@ def test_a_bounce_is_read_back_as_it_was_written(reason):
 @pytest.mark.parametrize(
     "change",
     [
-        {"reason": "bored"},
+        {"reason": "bored", "spk": None},
         {"reason": "removed"},
         {"spk": None},
         {"outer_hash": bytes(33)},

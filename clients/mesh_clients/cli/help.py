@@ -46,8 +46,8 @@ def print_verb(verb: Verb) -> int:
     say("")
     say(verb.summary)
     say("")
-    print_pairs((field.word, field.help) for field in verb.positional)
-    print_pairs((flag_of(field), describe(field)) for field in verb.flags)
+    print_pairs((field.word, describe(verb, field)) for field in verb.positional)
+    print_pairs((flag_of(field), describe(verb, field)) for field in verb.flags)
     print_pairs(EVERYWHERE)
     return OK
 
@@ -60,8 +60,8 @@ def flag_of(field: Field) -> str:
     return field.flag if field.kind == "on" else f"{field.flag} {field.word}"
 
 
-def describe(field: Field) -> str:
-    said = field.help
+def describe(verb: Verb, field: Field) -> str:
+    said = own.HELP.get((verb.name, field.name), field.help)
     if field.default not in (REQUIRED, "", False, 0, []):
         said += f" (default: {field.default!s})"
     return said.strip()

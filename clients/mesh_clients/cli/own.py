@@ -29,6 +29,14 @@ MORE_FIELDS: "dict[str, tuple[Row, ...]]" = {
     "inbox": (("follow", "--follow", "on", (), False, "go on printing messages as they come, until Ctrl-C"),),
 }
 
+HELP = {
+    ("send", "to"): "a name from mesh peers, or several with commas between",
+    ("send", "message"): "the text, at most 64 KiB; - reads standard input",
+    ("new", "broker"): "the broker, ws://HOST:PORT or wss://HOST[#TOKEN]; - reads it; default: only this machine",
+    ("join", "url"): "the link; - reads it from standard input or asks for it",
+}
+"""Help for fields that mean more on a command line than elsewhere."""
+
 HANDLERS = {
     "new": "new",
     "join": "join",
@@ -40,6 +48,7 @@ HANDLERS = {
     "doctor": "doctor",
     "up": "up",
     "down": "down",
+    "unlock": "unlock",
     "version": "version",
     "help": "help",
 }
@@ -48,6 +57,6 @@ HANDLERS = {
 ORDER = (
     ("Meshes", ("new", "invite", "join", "list")),
     ("Messages", ("peers", "send", "inbox", "message")),
-    ("This machine", ("status", "doctor", "up", "down", "version", "help")),
+    ("This machine", ("status", "doctor", "up", "down", "unlock", "version", "help")),
     ("For Claude Code", ("mcp", "statusline", "hook")),
 )

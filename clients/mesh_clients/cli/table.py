@@ -42,6 +42,17 @@ VERBS: "dict[str, Entry]" = {
         '',
         (),
     ),
+    'unlock': (
+        'keys.unlock',
+        'Open the keys of a daemon that started while they were locked.',
+        (),
+        (
+        ),
+        'passphrase',
+        '',
+        '',
+        (),
+    ),
     'invite': (
         'mesh.invite',
         'Make a link that lets one more machine join.',

@@ -16,10 +16,11 @@ from enum import Enum
 
 import trio
 
+from meshd.processes import ProcessTable
+
 from .formats import ClaudeSession, Support, inbox_line, is_inbox_path
 from .frame import Framed, Sender, clean_name
 from .marks import PushId
-from .process import ProcessError, ProcessTable
 
 PUSH_SECONDS = 5.0
 """For connecting, writing and the receiver's end together; it took 0.05 s or less on two loaded cores."""
@@ -123,8 +124,8 @@ class Inboxes:
         listener = self.credentials(sock)
         if listener.pid != session.pid or listener.uid != self.uid:
             return NotPushed.WRONG_PROCESS
-        process = self.processes.process(session.pid)
-        if isinstance(process, ProcessError) or process.start != session.proc_start:
+        process = self.processes.look(session.pid)
+        if process is None or str(process.start) != session.proc_start:
             return NotPushed.SESSION_GONE
         return None
 

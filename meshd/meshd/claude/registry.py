@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from meshd.processes import Process, ProcessTable, walk
+
 from .formats import MAX_REGISTRY_BYTES, ClaudeSession, is_claude_program, parse_session
-from .process import Process, ProcessError, ProcessTable, ancestors
 
 MAX_SESSIONS = 1024
 
@@ -43,10 +44,9 @@ class Registry:
 
     def session_above(self, pid: int) -> ClaudeSession | NoSession:
         """The session of the nearest ancestor of `pid`, itself included, that is a registered Claude process."""
-        line = ancestors(self._processes, pid)
-        if isinstance(line, ProcessError):
-            unsupported = line is ProcessError.NOT_SUPPORTED
-            return NoSession(Missing.NOT_SUPPORTED if unsupported else Missing.NO_PROCESS, pid)
+        line = walk(self._processes, pid)
+        if not line:
+            return NoSession(Missing.NO_PROCESS if self._processes.supported else Missing.NOT_SUPPORTED, pid)
         for process in line:
             entry = self._read(process.pid)
             if isinstance(entry, NoSession):
@@ -57,11 +57,9 @@ class Registry:
 
     def session_of(self, pid: int, proc_start: str) -> ClaudeSession | NoSession:
         """What the Claude process (`pid`, `proc_start`) holds now, if it still lives and is still registered."""
-        process = self._processes.process(pid)
-        if process is ProcessError.NOT_SUPPORTED:
-            return NoSession(Missing.NOT_SUPPORTED, pid)
-        if isinstance(process, ProcessError) or process.start != proc_start:
-            return NoSession(Missing.NO_PROCESS, pid)
+        process = self._processes.look(pid)
+        if process is None or str(process.start) != proc_start:
+            return NoSession(Missing.NO_PROCESS if self._processes.supported else Missing.NOT_SUPPORTED, pid)
         entry = self._read(pid)
         if isinstance(entry, NoSession):
             return entry
@@ -79,14 +77,13 @@ class Registry:
         found: list[ClaudeSession] = []
         for pid in pids[:MAX_SESSIONS]:
             entry = self._read(pid)
-            process = self._processes.process(pid)
-            if isinstance(entry, ClaudeSession) and isinstance(process, Process) and self._fits(entry, process):
+            process = self._processes.look(pid)
+            if isinstance(entry, ClaudeSession) and process is not None and self._fits(entry, process):
                 found.append(entry)
         return tuple(found)
 
     def _fits(self, entry: ClaudeSession, process: Process) -> bool:
-        exe = self._processes.exe(process.pid)
-        return entry.proc_start == process.start and isinstance(exe, Path) and is_claude_program(str(exe))
+        return entry.proc_start == str(process.start) and is_claude_program(process.exe)
 
     def _read(self, pid: int) -> ClaudeSession | NoSession | None:
         """The entry of `pid`; None if there is none; NoSession if there is one that cannot be trusted or read."""

@@ -99,9 +99,9 @@ class Client:
                 ids=frozenset(session.ids),
                 alive=session.alive,
             )
-            for session in app.sessions.all()
+            for session in ([] if app.locked else app.sessions.all())
         ]
-        judged = tiers.decide(self.creds.pid, known, app.process_table)
+        judged = tiers.decide(self.creds.pid, known, app.processes)
         session = None
         if judged.session is not None:
             session = app.sessions.by_pid(judged.session.pid, judged.session.start)

@@ -8,7 +8,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from meshd.local.processes import MAX_ANCESTORS, Process, ProcessTable, walk
+from meshd.processes import MAX_ANCESTORS, Process, ProcessTable, walk
 
 SHELLS = frozenset(
     {"sh", "bash", "zsh", "fish", "dash", "ksh", "mksh", "tcsh", "csh", "ash", "busybox", "nu", "xonsh", "pwsh"}
@@ -138,7 +138,7 @@ def _origin(chain: Sequence[Process], sessions: Sequence[RegisteredSession], tab
     for index, process in enumerate(chain):
         if index and _is_login_shell(process):
             return _Origin(False, process.start, f"called from the login shell {process.name} (pid {process.pid})")
-        if index and (process.name in ROOTS or process.exe in ROOTS):
+        if index and (process.name in ROOTS or process.program in ROOTS):
             return _Origin(False, chain[index - 1].start, f"called from {process.name} (pid {process.pid})")
         parent = chain[index + 1] if index + 1 < len(chain) else None
         if process.parent == 0 and process.pid != 1:

@@ -166,8 +166,7 @@ class Pending(Generic[T]):
 
     def _run(self, connection: apsw.Connection) -> None:
         self._error = None  # of an earlier try
-        with connection:  # a savepoint inside the batch's transaction
-            self._result = [self._work(connection)]
+        self._result = [self._work(connection)]
 
     def _fail(self, error: BaseException) -> None:
         self._error = error
@@ -192,7 +191,7 @@ class Database:
         self.path = path
         self._worker = worker
         self._queue: deque[Pending[object]] = deque()
-        self._failed: StorageFailed | None = None
+        self._failed: str | None = None  # why; each caller gets an exception of its own
         self._closed = False
         self._committing = False
         self._log_pages = 0
@@ -225,7 +224,7 @@ class Database:
         """
         pending = Pending(work)
         if self._failed is not None or self._closed:
-            pending._fail(self._failed or StorageFailed(f"{self.path.name}: closed"))
+            pending._fail(StorageFailed(self._failed or f"{self.path.name}: closed"))
             pending._finish()
             return pending
         self._queue.append(pending)  # type: ignore[arg-type]  # the queue does not look at results
@@ -261,7 +260,7 @@ class Database:
         if self._failed is not None and self._queue:
             rest = [self._queue.popleft() for _ in range(len(self._queue))]
             for pending in rest:
-                pending._fail(self._failed)
+                pending._fail(StorageFailed(self._failed))
             self._worker.wake(partial(_finish, rest))
 
     def _commit(self, batch: list[Pending[object]]) -> None:
@@ -283,13 +282,26 @@ class Database:
 
     def _keeps(self, pending: Pending[object]) -> bool:
         """Run one piece of work; False when it undid the whole transaction, its neighbours' work with it."""
+        # By hand: SQLite ends the whole transaction when there is no room, and apsw's context manager would then hide
+        # that behind an error about its savepoint.
+        connection = self._writer
+        connection.execute("SAVEPOINT work")
         try:
-            pending._run(self._writer)
+            pending._run(connection)
         except _BROKEN:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the caller
             pending._fail(error)
-        return self._writer.in_transaction
+        try:
+            if pending._error is not None:
+                connection.execute("ROLLBACK TO work")
+            connection.execute("RELEASE work")
+        except apsw.SQLError as error:  # no such savepoint: the transaction around it is gone
+            pending._fail(pending._error or error)
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            return False
+        return True
 
     def _abandon(self, batch: list[Pending[object]], error: BaseException) -> None:
         recoverable = _found_no_room(error)
@@ -301,10 +313,10 @@ class Database:
         if not recoverable:
             self._die(error)
         for pending in batch:
-            pending._fail(self._failed or MeshError("storage_full"))
+            pending._fail(StorageFailed(self._failed) if self._failed is not None else MeshError("storage_full"))
 
     def _die(self, error: BaseException) -> None:
-        self._failed = StorageFailed(f"{self.path.name}: {type(error).__name__} {_code(error)}")
+        self._failed = f"{self.path.name}: {type(error).__name__} {_code(error)}"
         self._worker.wake(self.failure.set)
 
     def _note_log(self, _connection: apsw.Connection, _name: str, pages: int) -> int:

@@ -71,8 +71,9 @@ async def open_websocket(url: str, context: ssl.SSLContext | None) -> AsyncItera
     """
     raised: BaseException | None = None
     async with trio.open_nursery() as nursery:
+        reader = _Reader(nursery)
         try:
-            link = await _open(nursery, url, context)
+            link = await _open(reader, url, context)
             try:
                 yield link
             finally:
@@ -80,15 +81,15 @@ async def open_websocket(url: str, context: ssl.SSLContext | None) -> AsyncItera
                     await link.aclose()
         except BaseException as error:  # noqa: BLE001 - raised again below, where the nursery cannot wrap it
             raised = error
-        nursery.cancel_scope.cancel()
+        reader.reading.cancel()
     if raised is not None:
         raise raised
 
 
-async def _open(nursery: trio.Nursery, url: str, context: ssl.SSLContext | None) -> WebSocketLink:
+async def _open(reader: "_Reader", url: str, context: ssl.SSLContext | None) -> WebSocketLink:
     parts = urlsplit(url)
-    with trio.move_on_after(CONNECT_SECONDS) as patience:
-        reader = _Reader(nursery, patience)
+    with reader.opening:
+        reader.opening.deadline = trio.current_time() + CONNECT_SECONDS
         stream = await _connect(parts.hostname or "", parts.port, parts.scheme == "wss", context)
         try:
             connection = await trio_websocket.wrap_client_stream(
@@ -144,9 +145,10 @@ class _Reader:
     open the library waits on: both would otherwise reach the daemon.
     """
 
-    def __init__(self, nursery: trio.Nursery, opening: trio.CancelScope) -> None:
+    def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
-        self._opening = opening
+        self.opening = trio.CancelScope()
+        self.reading = trio.CancelScope(shield=True)  # a goodbye of a cancelled owner still needs the answer read
         self.why: str | None = None
 
     def start_soon(self, task: Callable[[], Awaitable[None]]) -> None:
@@ -154,10 +156,11 @@ class _Reader:
 
     async def _run(self, task: Callable[[], Awaitable[None]]) -> None:
         try:
-            await task()
+            with self.reading:
+                await task()
             self.why = "the server closed before it answered"
         except trio_websocket.ConnectionRejected as error:
             self.why = f"the server answered {error.status_code}"
         except Exception as error:  # noqa: BLE001 - whatever it is, this connection is over and nothing else
             self.why = f"not a WebSocket server: {type(error).__name__}"
-        self._opening.cancel()  # without effect once the connection is open
+        self.opening.cancel()  # without effect once the connection is open

@@ -10,11 +10,12 @@ from typing import TypeVar
 
 import pytest
 import trio
+import trio_websocket
 from mesh_broker.app import Broker
 from mesh_broker.client import PeerInfo
 from mesh_broker.floor import Space
 from mesh_broker.limits import Limits
-from mesh_broker.listener import Listener, open_sockets
+from mesh_broker.listener import Listener, Network, open_sockets
 from mesh_broker.log import Log
 from mesh_broker.pages import StatusPages
 from mesh_broker.store.schema import APPLICATION_ID, MIGRATIONS
@@ -43,7 +44,7 @@ from mesh_protocol.io.connection import Connection
 from mesh_protocol.io.link import Link
 from mesh_protocol.io.memory import link_pair
 from mesh_protocol.io.sqlite import Database, InlineWorker, ThreadWorker, Worker
-from mesh_protocol.io.websocket import open_websocket
+from mesh_protocol.io.websocket import WebSocketLink, open_websocket
 from mesh_protocol.keys import SigningKey
 from mesh_protocol.op import Answer, Request, operation_of, read_answer, write_params
 from mesh_protocol.pae import lst, unlst
@@ -98,6 +99,10 @@ class Stand:
     """What the disk shows: change its one item."""
     address: tuple[str, int] | None = None
     """Where the WebSocket is, if there is one."""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    """HTTP headers that connections to come send."""
+    opened: list[trio.abc.AsyncResource] = field(default_factory=list)
+    """Closed with the stand."""
     dials: trio.Nursery | None = None
     closing: trio.Event = field(default_factory=trio.Event)
     captured: list[bytes] | None = None
@@ -114,8 +119,14 @@ class Stand:
 
     async def _dial(self, task_status: trio.TaskStatus[Link]) -> None:
         assert self.address is not None
-        async with open_websocket(f"ws://{self.address[0]}:{self.address[1]}", None) as link:
-            task_status.started(link)
+        url = f"ws://{self.address[0]}:{self.address[1]}"
+        if not self.headers:
+            async with open_websocket(url, None) as link:
+                task_status.started(link)
+                await self.closing.wait()
+            return
+        async with trio_websocket.open_websocket_url(url, extra_headers=self.headers) as connection:
+            task_status.started(WebSocketLink(connection, connection._stream))
             await self.closing.wait()
 
     async def connect(self, *, loopback: bool = True, address: str = "127.0.0.1") -> "Side":
@@ -177,7 +188,11 @@ class Side:
 
     def stop_reading(self) -> None:
         """Take nothing from the link any more; sending goes on."""
-        self._link.halted = True
+        self._link.going = trio.Event()
+
+    def read_on(self) -> None:
+        """Read again."""
+        self._link.going.set()
 
     async def heard(self, method: str) -> NotificationReceived:
         """The next notification of this kind."""
@@ -302,15 +317,15 @@ class HaltingLink:
     def __init__(self, link: Link) -> None:
         self._link = link
         self.whole = link.whole
-        self.halted = False
+        self.going = trio.Event()
+        self.going.set()
 
     async def send(self, frame: bytes) -> None:
         await self._link.send(frame)
 
     async def receive(self) -> bytes:
         data = await self._link.receive()
-        if self.halted:
-            await trio.sleep_forever()
+        await self.going.wait()
         return data
 
     async def aclose(self) -> None:
@@ -346,7 +361,9 @@ async def open_memory_stand(folder: Path, limits: Limits | None = None) -> Async
 
 
 @asynccontextmanager
-async def open_websocket_stand(folder: Path, limits: Limits | None = None) -> AsyncIterator[Stand]:
+async def open_websocket_stand(
+    folder: Path, limits: Limits | None = None, *, proxies: Sequence[Network] = ()
+) -> AsyncIterator[Stand]:
     """A broker with its writer thread and its listener on a loopback port; `trio-websocket` connects to it."""
     async with _open_stand(folder, limits, ThreadWorker("test-writer")) as stand:
         broker = stand.broker
@@ -358,12 +375,17 @@ async def open_websocket_stand(folder: Path, limits: Limits | None = None) -> As
             limits=broker.limits,
             metrics=broker.metrics,
             log=broker.log,
+            proxies=proxies,
         )
         stand.nursery.start_soon(listener.run)
         stand.address = sockets[0].getsockname()
         async with trio.open_nursery() as stand.dials:
-            yield stand
-            stand.closing.set()
+            try:
+                yield stand
+            finally:
+                stand.closing.set()
+                for stream in stand.opened:
+                    await trio.aclose_forcefully(stream)
 
 
 @asynccontextmanager

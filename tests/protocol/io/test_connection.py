@@ -364,7 +364,7 @@ async def test_a_cancel_in_the_same_bytes_as_its_request_is_heard(links, bugs):
         assert isinstance(event, ErrorReceived)
         assert (event.id, event.error.code) == (request_id, "cancelled")
         nursery.cancel_scope.cancel()
-    assert not gate.cancelled or gate.entered
+    assert gate.entered == gate.cancelled == [None]
 
 
 async def test_a_cancel_that_comes_too_late_changes_nothing(links, bugs):
@@ -406,25 +406,21 @@ async def test_a_handler_that_breaks_while_it_is_cancelled_is_a_bug_and_hurts_no
 
 
 async def test_a_handler_that_finishes_although_cancelled_still_answers(links, bugs):
-    started, go_on = trio.Event(), trio.Event()
+    heard = trio.Event()
 
     async def serve(request):
         with trio.CancelScope(shield=True):
-            started.set()
-            await go_on.wait()
+            await heard.wait()
         return Reply("done")
 
     async with links() as (raw, link), trio.open_nursery() as nursery:
-        nursery.start_soon(Connection(link, serve=serve, failed=bugs).run)
+        nursery.start_soon(Connection(link, serve=serve, notified=lambda _: heard.set(), failed=bugs).run)
         peer = Peer()
         request_id, request = peer.request("m", {})
         await raw.send(request)
-        await started.wait()
         await raw.send(peer.cancel(request_id))
-        await raw.send(peer.notify("n", {}))
-        go_on.set()
-        [event] = await receive(raw, peer)
-        assert event in (ResponseReceived(request_id, "done", b""),) or event.error.code == "cancelled"
+        await raw.send(peer.notify("the cancel came before this", {}))
+        assert await receive(raw, peer) == [ResponseReceived(request_id, "done", b"")]
         nursery.cancel_scope.cancel()
 
 
@@ -600,17 +596,11 @@ async def test_callers_that_give_up_on_a_peer_that_does_not_read_leave_whole_fra
     async with links() as (raw, link), trio.open_nursery() as nursery:
         connection = Connection(link, failed=bugs)
         nursery.start_soon(connection.run)
-        with pytest.raises(trio.TooSlowError):
-            while True:
-                await connection.call("m", {}, bytes(900_000), seconds=0.02)
-                pytest.fail("nobody answers")
         for _ in range(30):
             with pytest.raises(trio.TooSlowError):
                 await connection.call("m", {}, bytes(900_000), seconds=0.02)
         assert connection.closed is None
         peer, methods = Peer(), set()
-        with trio.move_on_after(1):
-            await connection.notify("last", {})
         nursery.start_soon(connection.notify, "after", {})
         while "after" not in methods:
             for event in await receive(raw, peer):
@@ -632,7 +622,6 @@ async def test_a_peer_that_asks_and_never_reads_is_stopped_at_the_bound(links, b
         tracemalloc.start()
         try:
             connection = Connection(link, serve=serve, failed=bugs)
-            ended = trio.Event()
 
             async def ask():
                 peer = Peer()
@@ -645,7 +634,6 @@ async def test_a_peer_that_asks_and_never_reads_is_stopped_at_the_bound(links, b
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(ask)
                 reason = await connection.run()
-                ended.set()
                 nursery.cancel_scope.cancel()
             assert reason == f"protocol error: more than {MAX_IN_FLIGHT} requests at once"
             assert tracemalloc.get_traced_memory()[1] < 2 * MAX_IN_FLIGHT * 500_000

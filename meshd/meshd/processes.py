@@ -27,13 +27,22 @@ class Process:
     name: str
     """comm: at most 15 characters, chosen by the program."""
     exe: str
-    """Base name of the program file; empty where it may not be asked (another user's process)."""
+    """Path of the program file; empty where it may not be asked (another user's process)."""
     argv0: str
     """First argument; a login shell's begins with "-"."""
+
+    @property
+    def program(self) -> str:
+        """Base name of the program file."""
+        return self.exe.removesuffix(" (deleted)").rpartition("/")[2]
 
 
 class ProcessTable(Protocol):
     """The processes of this machine. A process that is gone, or not ours to see, is None or empty."""
+
+    @property
+    def supported(self) -> bool:
+        """Whether this system's processes can be read at all; if not, every process is None."""
 
     def look(self, pid: int) -> Process | None: ...
 
@@ -47,6 +56,10 @@ class ProcTable:
 
     def __init__(self, root: Path = Path("/proc")) -> None:
         self._root = str(root)
+
+    @property
+    def supported(self) -> bool:
+        return Path(f"{self._root}/stat").exists()
 
     def look(self, pid: int) -> Process | None:
         """One process, or None when there is none of that number (or it vanished while being read)."""
@@ -92,7 +105,7 @@ class ProcTable:
 
     def _exe(self, pid: int) -> str:
         try:
-            return Path(f"{self._root}/{pid}/exe").readlink().name.removesuffix(" (deleted)")
+            return os.readlink(f"{self._root}/{pid}/exe")  # noqa: PTH115 - "…/x (deleted)" is text, not a path
         except OSError:
             return ""
 

@@ -1,0 +1,148 @@
+"""The invite mailbox: who may ask, who is told, how long it lies."""
+
+from pathlib import Path
+
+import pytest
+import trio
+from broker_kit.people import START_MS, Device, Mesh, invite_id, join_request, seeded
+from broker_kit.stand import Side, Stand, open_memory_stand
+from mesh_broker.invites import MAX_JOIN
+from mesh_broker.limits import DAY_MS, Limits
+from mesh_protocol.broker_api import Done, JoinAnswer, JoinAsk, JoinDrop, JoinList, JoinListAnswer
+from mesh_protocol.chain import Record
+from mesh_protocol.invite import invite_key
+
+SECRET = seeded("secret")
+
+
+async def invited(stand: Stand, uses: int = 1) -> tuple[Mesh, Side, Record, Side]:
+    """A mesh with an invite, its owner's connection, and one that has proved the invite's key."""
+    mesh, ann = await stand.create()
+    record = await ann.invite(mesh, SECRET, uses)
+    side = await stand.connect()
+    await side.hello(mesh.id, invite_key(SECRET), invite=True)
+    return mesh, ann, record, side
+
+
+def ask(mesh: Mesh, record: Record) -> JoinAsk:
+    return JoinAsk(mesh=mesh.id, invite=invite_id(record))
+
+
+async def test_a_request_is_pushed_to_the_signers_and_waits_for_them(stand: Stand) -> None:
+    mesh, ann, record, side = await invited(stand)
+    body = join_request(mesh, record, SECRET, Device("bob"))
+    answer = await side.call(ask(mesh, record), JoinAnswer, body)
+    assert answer.signers_online == 1
+    pushed = await ann.heard("join_request")
+    assert (pushed.params, pushed.body) == ({"mesh": mesh.id, "id": answer.id}, body)
+    ids = await ann.call(JoinList(mesh=mesh.id), JoinListAnswer)
+    assert ids.ids == [answer.id]
+    assert await ann.items(JoinList(mesh=mesh.id), JoinListAnswer) == [body]
+
+
+async def test_with_no_signer_there_the_request_waits_even_over_a_restart(tmp_path: Path) -> None:
+    async with open_memory_stand(tmp_path) as stand:
+        mesh, ann, record, side = await invited(stand)
+        await ann.connection.aclose()
+        with trio.fail_after(5):
+            while stand.broker.metrics.value("connections_total") - len(stand.broker.clients) < 1:
+                await trio.sleep(0)
+        answer = await side.call(ask(mesh, record), JoinAnswer, join_request(mesh, record, SECRET, Device("bob")))
+        assert answer.signers_online == 0
+    async with open_memory_stand(tmp_path) as stand:
+        ann = await stand.enter(mesh, mesh.owner)
+        assert (await ann.call(JoinList(mesh=mesh.id), JoinListAnswer)).ids == [answer.id]
+
+
+async def test_asking_again_replaces_the_request_and_keeps_its_id(memory_stand: Stand) -> None:
+    mesh, ann, record, side = await invited(memory_stand)
+    body = join_request(mesh, record, SECRET, Device("bob"))
+    first = await side.call(ask(mesh, record), JoinAnswer, body)
+    assert (await side.call(ask(mesh, record), JoinAnswer, body)).id == first.id
+    assert len((await ann.call(JoinList(mesh=mesh.id), JoinListAnswer)).ids) == 1
+
+
+async def test_a_signer_drops_a_request_and_its_id_is_never_given_again(memory_stand: Stand) -> None:
+    mesh, ann, record, side = await invited(memory_stand)
+    body = join_request(mesh, record, SECRET, Device("bob"))
+    first = await side.call(ask(mesh, record), JoinAnswer, body)
+    await ann.call(JoinDrop(mesh=mesh.id, id=first.id), Done)
+    assert (await ann.call(JoinList(mesh=mesh.id), JoinListAnswer)).ids == []
+    assert (await side.call(ask(mesh, record), JoinAnswer, body)).id > first.id
+
+
+async def test_a_signer_of_one_mesh_drops_nothing_of_another(memory_stand: Stand) -> None:
+    mesh, ann, record, side = await invited(memory_stand)
+    answer = await side.call(ask(mesh, record), JoinAnswer, join_request(mesh, record, SECRET, Device("bob")))
+    other, zoe = await memory_stand.create("zoe", "other")
+    await zoe.call(JoinDrop(mesh=other.id, id=answer.id), Done)
+    assert (await ann.call(JoinList(mesh=mesh.id), JoinListAnswer)).ids == [answer.id]
+
+
+async def test_only_signers_see_and_drop_requests(memory_stand: Stand) -> None:
+    mesh, ann, _, side = await invited(memory_stand)
+    bob = Device("bob")
+    await ann.append(mesh, mesh.add_member(bob))
+    member = await memory_stand.enter(mesh, bob)
+    for each in (member, side):
+        assert await each.refusal(JoinList(mesh=mesh.id)) == "not_allowed"
+        assert await each.refusal(JoinDrop(mesh=mesh.id, id=1)) == "not_allowed"
+
+
+async def test_only_the_invites_own_key_asks_under_it(memory_stand: Stand) -> None:
+    mesh, ann, record, side = await invited(memory_stand)
+    other = await ann.invite(mesh, seeded("another secret"))
+    body = join_request(mesh, record, SECRET, Device("bob"))
+    assert await ann.refusal(ask(mesh, record), body) == "not_allowed"
+    assert await side.refusal(ask(mesh, other), body) == "not_allowed"
+
+
+@pytest.mark.parametrize("wrong", ["bytes", "key", "invite", "mesh", "large"])
+async def test_a_request_that_is_not_genuine_is_refused(memory_stand: Stand, wrong: str) -> None:
+    mesh, ann, record, side = await invited(memory_stand)
+    bob = Device("bob")
+    another = await ann.invite(mesh, seeded("another secret"))
+    elsewhere, zoe = await memory_stand.create("zoe", "other")
+    foreign = await zoe.invite(elsewhere, SECRET)
+    body = {
+        "bytes": join_request(mesh, record, SECRET, bob)[:-1],
+        "key": join_request(mesh, record, seeded("another secret"), bob),
+        "invite": join_request(mesh, another, SECRET, bob),
+        "mesh": join_request(elsewhere, foreign, SECRET, bob),
+        "large": bytes(MAX_JOIN + 1),
+    }[wrong]
+    assert await side.refusal(ask(mesh, record), body) == ("too_large" if wrong == "large" else "bad_envelope")
+    assert (await ann.call(JoinList(mesh=mesh.id), JoinListAnswer)).ids == []
+
+
+async def test_only_so_many_requests_wait_in_one_mesh(tmp_path: Path) -> None:
+    async with open_memory_stand(tmp_path, Limits(join_waiting=2)) as stand:
+        mesh, _, record, side = await invited(stand, uses=10)
+        for n in range(2):
+            await side.call(ask(mesh, record), JoinAnswer, join_request(mesh, record, SECRET, Device(f"bob {n}")))
+        body = join_request(mesh, record, SECRET, Device("bob 2"))
+        assert await side.refusal(ask(mesh, record), body) == "rate_limited"
+
+
+async def test_one_address_asks_only_so_often(memory_stand: Stand) -> None:
+    mesh, ann = await memory_stand.create()
+    record = await ann.invite(mesh, SECRET, uses=100)
+    side = await memory_stand.connect(loopback=False, address="192.0.2.1")
+    await side.hello(mesh.id, invite_key(SECRET), invite=True)
+    body = join_request(mesh, record, SECRET, Device("bob"))
+    for _ in range(5):
+        await side.call(ask(mesh, record), JoinAnswer, body)
+    assert await side.refusal(ask(mesh, record), body) == "rate_limited"
+    other = await memory_stand.connect(loopback=False, address="192.0.2.2")
+    await other.hello(mesh.id, invite_key(SECRET), invite=True)
+    await other.call(ask(mesh, record), JoinAnswer, body)
+
+
+async def test_a_request_lies_a_month_longer_than_its_invite(tmp_path: Path) -> None:
+    async with open_memory_stand(tmp_path) as stand:
+        mesh, _, record, side = await invited(stand)
+        await side.call(ask(mesh, record), JoinAnswer, join_request(mesh, record, SECRET, Device("bob")))
+        store = stand.broker.store
+        for days, left in ((29, 1), (31, 0)):
+            await store.expire(START_MS + 3_600_000 + days * DAY_MS, 0, 100).wait()
+            assert len(store.joins(mesh.id, 10**6)) == left

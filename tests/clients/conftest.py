@@ -1,0 +1,34 @@
+"""Makes the kit of this folder importable, and gives every test a home of its own."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from client_kit.scripted import Scripted
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A private data directory."""
+    data = tmp_path / "home"
+    data.mkdir(mode=0o700)
+    return data
+
+
+@pytest.fixture
+def environ(tmp_path: Path, home: Path) -> dict[str, str]:
+    """A person's environment: nothing of an agent's, nothing of this test run's."""
+    return {"HOME": str(tmp_path), "MESH_HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+
+
+@pytest.fixture
+def scripted(home: Path) -> Iterator[Scripted]:
+    """A daemon's side of the socket that answers as the test says."""
+    daemon = Scripted(home)
+    yield daemon
+    daemon.stop()
