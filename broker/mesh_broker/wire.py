@@ -45,6 +45,7 @@ class WsLink:
         self._messages: deque[bytes] = deque()
         self._parts: list[bytes] = []
         self._controls = 0
+        self._unparsed = 0
         self._unsent = b""
         self._cut = False
         self._close: tuple[int, str] = (CloseCode.PROTOCOL_ERROR, "protocol error")
@@ -87,6 +88,7 @@ class WsLink:
 
     async def feed(self, data: bytes) -> None:
         self.last_heard = trio.current_time()
+        self._unparsed += len(data)
         self._protocol.receive_data(data)
         before = len(self._messages)
         for event in self._protocol.events_received():
@@ -96,6 +98,7 @@ class WsLink:
         await self._answer_controls(self._protocol.data_to_send())
 
     def _take(self, frame: Frame) -> None:
+        self._unparsed -= _size_on_wire(len(frame.data))
         match frame.opcode:
             case Opcode.BINARY | Opcode.CONT:
                 self._controls = 0
@@ -119,7 +122,7 @@ class WsLink:
         self._over = self._over or reason
 
     def _note_partial(self, received: int, completed: bool) -> None:
-        if not self._parts and not self._protocol.reader.buffer:
+        if not self._parts and self._unparsed <= 0:
             self.partial_since = None
         elif self.partial_since is None or completed:
             self.partial_since, self.partial_bytes = trio.current_time(), 0
@@ -190,6 +193,11 @@ class WsLink:
                 return
         if not self._cut:
             await self._transport.finish()
+
+
+def _size_on_wire(payload: int) -> int:
+    """Bytes of a client's frame: two, a longer length where needed, the mask, the payload."""
+    return 2 + (0 if payload < 126 else 2 if payload < 65536 else 8) + 4 + payload
 
 
 def _why(protocol: Protocol) -> str:

@@ -17,9 +17,9 @@ from meshd.claude.formats import ClaudeSession, Evidence, PushPath, PushSeen, Su
 from meshd.claude.frame import Sender, frame_message
 from meshd.claude.inbox import Inboxes, NotPushed, Pushed
 from meshd.claude.marks import Mark, PushId, new_mark, new_push_id
-from meshd.claude.process import system_processes
 from meshd.claude.registry import Missing, NoSession, Registry
 from meshd.claude.transcript import Follower, Observation, TurnStarted
+from meshd.processes import ProcTable
 
 pytestmark = [pytest.mark.claude, pytest.mark.slow]
 
@@ -64,7 +64,7 @@ class Watch:
 
 def watch(view: RegistryView) -> Watch:
     """Find the session as the daemon does: from a process, through the registry."""
-    processes = system_processes()
+    processes = ProcTable()
     registry = Registry(view.home.config, processes, os.getuid())
     session = registry.session_above(view.pid)
     assert isinstance(session, ClaudeSession)

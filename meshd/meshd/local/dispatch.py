@@ -18,7 +18,9 @@ from meshd.sessions import Session
 if TYPE_CHECKING:
     from meshd.app import App
 
-LOCKED_METHODS: Final = frozenset({"hello", "daemon.status", "daemon.doctor", "daemon.stop", "statusline", "hook", "keys.unlock"})
+LOCKED_METHODS: Final = frozenset(
+    {"hello", "daemon.status", "daemon.doctor", "daemon.stop", "statusline", "hook", "keys.unlock"}
+)
 """What a daemon answers whose keys are locked."""
 
 

@@ -1,5 +1,6 @@
 """A broker to test, and the other side of its connections."""
 
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -362,10 +363,18 @@ async def open_memory_stand(folder: Path, limits: Limits | None = None) -> Async
 
 @asynccontextmanager
 async def open_websocket_stand(
-    folder: Path, limits: Limits | None = None, *, proxies: Sequence[Network] = ()
+    folder: Path,
+    limits: Limits | None = None,
+    *,
+    proxies: Sequence[Network] = (),
+    tls: ssl.SSLContext | None = None,
+    inline: bool = False,
 ) -> AsyncIterator[Stand]:
-    """A broker with its writer thread and its listener on a loopback port; `trio-websocket` connects to it."""
-    async with _open_stand(folder, limits, ThreadWorker("test-writer")) as stand:
+    """A broker with its writer thread and its listener on a loopback port; `trio-websocket` connects to it.
+
+    With `inline` it writes in the event loop, so that time may be virtual.
+    """
+    async with _open_stand(folder, limits, InlineWorker() if inline else ThreadWorker("test-writer")) as stand:
         broker = stand.broker
         sockets = open_sockets("127.0.0.1", 0)
         listener = Listener(
@@ -376,6 +385,7 @@ async def open_websocket_stand(
             metrics=broker.metrics,
             log=broker.log,
             proxies=proxies,
+            tls=tls,
         )
         stand.nursery.start_soon(listener.run)
         stand.address = sockets[0].getsockname()

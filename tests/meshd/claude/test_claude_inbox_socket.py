@@ -15,7 +15,7 @@ from meshd.claude.formats import ClaudeSession
 from meshd.claude.frame import Sender, frame_message
 from meshd.claude.inbox import Credentials, Inboxes, NotPushed, Pushed
 from meshd.claude.marks import Mark, PushId
-from meshd.claude.process import Process, system_processes
+from meshd.processes import ProcTable
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peer credentials of Linux")
 
@@ -76,12 +76,12 @@ def folder_below(root: Path) -> Path:
 
 def session_at(folder: Path) -> ClaudeSession:
     """A session that claims to be this process, with its inbox in `folder`."""
-    own = system_processes().process(os.getpid())
-    assert isinstance(own, Process)
+    own = ProcTable().look(os.getpid())
+    assert own is not None
     return ClaudeSession(
         pid=own.pid,
         session_id="11111111-2222-4333-8444-555555555555",
-        proc_start=own.start,
+        proc_start=str(own.start),
         socket_path=str(folder / f"{own.pid}.sock"),
         cwd="/",
         name=None,
@@ -95,7 +95,7 @@ def session_at(folder: Path) -> ClaudeSession:
 
 
 def inboxes(seconds: float = 5.0) -> Inboxes:
-    return Inboxes(os.getuid(), system_processes(), seconds=seconds)
+    return Inboxes(os.getuid(), ProcTable(), seconds=seconds)
 
 
 def path_of(session: ClaudeSession) -> Path:
@@ -173,7 +173,7 @@ async def test_a_linked_folder_is_not_used(tmp_path: Path) -> None:
 
 async def test_another_users_folder_is_not_used(tmp_path: Path) -> None:
     session = session_at(folder_below(tmp_path))
-    others = Inboxes(os.getuid() + 1, system_processes())
+    others = Inboxes(os.getuid() + 1, ProcTable())
     assert await others.push(session, PUSH, ALICE, FRAMED) is NotPushed.UNSAFE_FOLDER
 
 

@@ -2,62 +2,47 @@
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from meshd.claude.formats import MAX_REGISTRY_BYTES, ClaudeSession
-from meshd.claude.process import (
-    MAX_ANCESTORS,
-    LinuxProcesses,
-    Process,
-    ProcessError,
-    UnsupportedProcesses,
-    ancestors,
-    parse_stat,
-    system_processes,
-)
 from meshd.claude.registry import Missing, NoSession, Registry, config_dir
+from meshd.processes import Process, ProcTable
 
 CLAUDE = Path("/usr/bin/claude")
 SESSION_A = "aaaaaaaa-0000-4000-8000-000000000000"
 SESSION_B = "bbbbbbbb-0000-4000-8000-000000000000"
-linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 class Processes:
     """A process table from (pid, parent, start, program) rows."""
 
-    def __init__(self, *rows: tuple[int, int, str, Path]) -> None:
+    supported = True
+
+    def __init__(self, *rows: tuple[int, int, int, Path]) -> None:
         self._rows = {row[0]: row for row in rows}
 
-    def process(self, pid: int) -> Process | ProcessError:
+    def look(self, pid: int) -> Process | None:
         row = self._rows.get(pid)
-        return Process(row[0], row[1], row[2]) if row else ProcessError.GONE
+        return Process(row[0], row[1], row[2], row[0], row[3].name, str(row[3]), row[3].name) if row else None
 
-    def exe(self, pid: int) -> Path | ProcessError:
-        row = self._rows.get(pid)
-        return row[3] if row else ProcessError.GONE
+    def environ(self, pid: int, names: frozenset[str]) -> Mapping[str, str]:
+        return {}
 
-    def cwd(self, pid: int) -> Path | ProcessError:
-        return ProcessError.DENIED
-
-    def env(self, pid: int, names: Iterable[str]) -> Mapping[str, str] | ProcessError:
-        return ProcessError.DENIED
+    def cgroup(self, pid: int) -> str:
+        return ""
 
 
 SHELL = Path("/bin/sh")
 # init - terminal - claude A - shell - claude B - shim
 TREE = Processes(
-    (1, 0, "1", Path("/sbin/init")),
-    (10, 1, "100", SHELL),
-    (20, 10, "200", CLAUDE),
-    (30, 20, "300", SHELL),
-    (40, 30, "400", CLAUDE),
-    (50, 40, "500", Path("/usr/bin/python3")),
+    (1, 0, 1, Path("/sbin/init")),
+    (10, 1, 100, SHELL),
+    (20, 10, 200, CLAUDE),
+    (30, 20, 300, SHELL),
+    (40, 30, 400, CLAUDE),
+    (50, 40, 500, Path("/usr/bin/python3")),
 )
 
 
@@ -153,71 +138,10 @@ def test_live_sessions_are_listed_without_the_dead_and_the_broken(tmp_path: Path
 
 
 def test_a_system_that_is_not_supported_says_so(tmp_path: Path) -> None:
-    found = Registry(tmp_path, UnsupportedProcesses(), 0)
+    found = Registry(tmp_path, ProcTable(tmp_path / "proc"), 0)
     assert found.session_above(1) == NoSession(Missing.NOT_SUPPORTED, 1)
     assert found.session_of(1, "1") == NoSession(Missing.NOT_SUPPORTED, 1)
     assert found.live_sessions() == ()
-    assert UnsupportedProcesses().env(1, ["HOME"]) is ProcessError.NOT_SUPPORTED
-    assert UnsupportedProcesses().cwd(1) is ProcessError.NOT_SUPPORTED
-
-
-def test_a_parent_younger_than_its_child_is_not_its_parent() -> None:
-    table = Processes((5, 4, "100", SHELL), (4, 3, "200", SHELL), (3, 0, "1", SHELL))
-    assert ancestors(table, 5) == (Process(5, 4, "100"),)
-
-
-def test_a_loop_of_parents_ends() -> None:
-    table = Processes((5, 4, "1", SHELL), (4, 5, "1", SHELL))
-    found = ancestors(table, 5)
-    assert isinstance(found, tuple)
-    assert len(found) == MAX_ANCESTORS
-
-
-def test_a_process_name_may_hold_anything() -> None:
-    stat = b"42 (a) R 1 (x)) S 7 " + b" ".join(b"%d" % number for number in range(5, 53))
-    assert parse_stat(stat, 42) == Process(42, 7, "22")
-    assert parse_stat(stat, 43) is None
-    assert parse_stat(b"42 (x) S", 42) is None
-    assert parse_stat(b"", 42) is None
-
-
-@linux
-def test_proc_tells_parent_start_program_folder_and_variables(tmp_path: Path) -> None:
-    with sleeping(tmp_path, {"HOME": "/home/ann", "SECRET": "x"}) as child:
-        table = system_processes()
-        found = ancestors(table, child)
-        assert isinstance(found, tuple)
-        assert [process.pid for process in found[:2]] == [child, os.getpid()]
-        assert table.exe(child) == Path(sys.executable).resolve()
-        assert table.cwd(child) == tmp_path
-        assert table.env(child, ["HOME", "MESH"]) == {"HOME": "/home/ann"}
-
-
-def test_only_listed_variables_may_be_read() -> None:
-    for table in (LinuxProcesses(), UnsupportedProcesses()):
-        with pytest.raises(ValueError, match="ANTHROPIC_API_KEY"):
-            table.env(os.getpid(), ["HOME", "ANTHROPIC_API_KEY"])
-
-
-@linux
-def test_a_process_that_ended_is_gone(tmp_path: Path) -> None:
-    with sleeping(tmp_path, {}) as child:
-        pass
-    table = LinuxProcesses()
-    assert table.process(child) is ProcessError.GONE
-    assert table.exe(child) is ProcessError.GONE
-    assert table.env(child, ["HOME"]) is ProcessError.GONE
-
-
-@contextmanager
-def sleeping(folder: Path, env: dict[str, str]) -> Iterator[int]:
-    """A child that waits for its input to close."""
-    argv = [sys.executable, "-I", "-S", "-c", "import sys; print(flush=True); sys.stdin.read()"]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder, env=env) as child:
-        assert child.stdout is not None
-        child.stdout.readline()
-        yield child.pid
-        child.communicate(timeout=10)
 
 
 @pytest.mark.parametrize(

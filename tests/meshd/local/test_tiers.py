@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from meshd.local.processes import Process, ProcTable
 from meshd.local.tiers import Caller, RegisteredSession, Tier, decide
+from meshd.processes import Process, ProcTable
 
 USER, AGENT, STATUS = Tier.USER, Tier.AGENT, Tier.STATUS
 
@@ -23,6 +23,7 @@ class Machine:
     variables: dict[int, dict[str, str]] = field(default_factory=dict)
     groups: dict[int, str] = field(default_factory=dict)
     last: int = 0
+    supported: bool = True
 
     def add(
         self,

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from meshd.local.processes import MAX_ANCESTORS, Process, ProcTable, walk
+from meshd.processes import MAX_ANCESTORS, Process, ProcTable, walk
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 
@@ -18,6 +18,8 @@ def process(pid: int, parent: int, start: int = 1) -> Process:
 
 
 class Table:
+    supported = True
+
     def __init__(self, *processes: Process) -> None:
         self.processes = {each.pid: each for each in processes}
 
@@ -39,7 +41,8 @@ def test_this_process_is_found_with_its_parents() -> None:
     assert me.parent == os.getppid()
     assert me.session == os.getsid(0)
     assert me.start == int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
-    assert me.exe.startswith("python")
+    assert me.exe == str(Path(sys.executable).resolve())
+    assert me.program.startswith("python")
     chain = walk(table, os.getpid())
     assert [each.pid for each in chain[:2]] == [os.getpid(), os.getppid()]
     assert chain[-1].pid == 1 or chain[-1].parent == 0
@@ -104,6 +107,34 @@ def test_a_stat_of_garbage_is_nobody(tmp_path: Path, stat: bytes) -> None:
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "stat").write_bytes(stat)
     assert ProcTable(tmp_path).look(7) is None
+
+
+@linux
+def test_a_process_that_ended_is_nobody() -> None:
+    child = subprocess.Popen([sys.executable, "-ISc", "pass"])
+    child.wait(10)
+    table = ProcTable()
+    assert table.look(child.pid) is None
+    assert table.environ(child.pid, frozenset({"HOME"})) == {}
+
+
+def test_a_program_that_was_replaced_on_the_disk_keeps_its_name(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "stat").write_bytes(b"7 (a) R 1 (x)) S 3 4 5 " + b" ".join(b"%d" % n for n in range(7, 53)))
+    (tmp_path / "7" / "exe").symlink_to("/opt/claude/versions/2.1.329 (deleted)")
+    found = ProcTable(tmp_path).look(7)
+    assert found == Process(7, 3, 22, 5, "a) R 1 (x)", "/opt/claude/versions/2.1.329 (deleted)", "")
+    assert found.program == "2.1.329"
+    (tmp_path / "7" / "exe").unlink()  # another user's
+    hidden = ProcTable(tmp_path).look(7)
+    assert hidden is not None
+    assert (hidden.exe, hidden.program) == ("", "")
+
+
+def test_a_system_without_such_a_folder_says_that_it_is_not_supported(tmp_path: Path) -> None:
+    assert not ProcTable(tmp_path).supported
+    assert walk(ProcTable(tmp_path), os.getpid()) == ()
+    assert ProcTable().supported == (sys.platform == "linux")
 
 
 def test_the_control_group_is_the_unified_or_systemds_own(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Whole daemons inside the test's own event loop, and brokers between them that lie."""
