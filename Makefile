@@ -38,7 +38,7 @@ check: $(STAMP)
 	@$(RUN) tools/run_checks.py
 
 bench: $(STAMP)
-	@$(RUN) bench/run.py
+	@$(RUN) -m bench
 
 fuzz: $(STAMP)
 	@$(RUN) tools/run_fuzz.py --minutes $(MINUTES)

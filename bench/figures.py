@@ -40,7 +40,7 @@ class Figure:
     def limit_text(self) -> str:
         if self.limit is None:
             return ""
-        return f"≤ {self.limit:g}×" if self.bounds == "ratio" else f"≤ {self.limit:g} {self.unit}"
+        return f"≤ {self.limit:.3g}×" if self.bounds == "ratio" else f"≤ {self.limit:.3g} {self.unit}"
 
 
 def write_table(figures: Iterable[Figure]) -> str:
@@ -58,7 +58,9 @@ def write_table(figures: Iterable[Figure]) -> str:
         for each in figures
     ]
     widths = [max(len(row[place]) for row in (heads, *rows)) for place in range(len(heads))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (heads, *rows)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (heads, *rows)
+    ]
     return "\n".join((lines[0], "-" * max(map(len, lines)), *lines[1:]))
 
 
@@ -79,7 +81,9 @@ def write_results(path: Path, machine: Mapping[str, object], figures: Iterable[F
         }
         for each in figures
     ]
-    path.write_text(json.dumps({"machine": machine, "results": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({"machine": machine, "results": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 def describe_machine(folder: Path, python: str) -> dict[str, object]:

@@ -69,7 +69,7 @@ def start(name: str, argv: Sequence[str], home: Path, prefix: Sequence[str] = ()
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            preexec_fn=_allow_files,
+            preexec_fn=allow_files,
         )
     line = process.stdout.readline() if process.stdout is not None else ""
     ready_s = time.perf_counter() - began
@@ -80,7 +80,7 @@ def start(name: str, argv: Sequence[str], home: Path, prefix: Sequence[str] = ()
     return Program(name, process, ready_s, line.strip(), traced=bool(prefix))
 
 
-def _allow_files() -> None:
+def allow_files() -> None:
     """As many open files as the system allows: a broker has one for each connection."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -100,7 +100,9 @@ def connect(home: Path) -> Client:
     return Client((home / "mesh" / "run" / "where").read_text().splitlines()[0], build=BUILD)
 
 
-def ask(client: Client, method: str, params: "dict[str, JsonValue] | None" = None, body: bytes = b"") -> "dict[str, JsonValue]":
+def ask(
+    client: Client, method: str, params: "dict[str, JsonValue] | None" = None, body: bytes = b""
+) -> "dict[str, JsonValue]":
     """Call the daemon; the answer as a map."""
     result, _ = client.call(method, params or {}, body, timeout=PATIENCE)
     if not isinstance(result, dict):

@@ -54,7 +54,7 @@ def _run(program: Program, place: Path) -> float:
     gc.disable()
     try:
         began = time.perf_counter()
-        pid = os.posix_spawn(program.argv[0], program.argv, program.env, file_actions=actions)
+        pid = os.posix_spawn(program.argv[0], [*program.argv], program.env, file_actions=actions)
         _, status = os.waitpid(pid, 0)
         seconds = time.perf_counter() - began
     finally:

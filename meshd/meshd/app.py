@@ -11,7 +11,7 @@ import apsw
 import trio
 from mesh_protocol.ids import MsgId
 from mesh_protocol.io.connection import Reply
-from mesh_protocol.io.sqlite import Database
+from mesh_protocol.io.sqlite import Database, Pending
 from mesh_protocol.registry import load_operations
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import RequestReceived
@@ -84,8 +84,8 @@ class App:
     brokers: Brokers = field(init=False)
     making: MeshMaking = field(init=False)
     db: Database = field(init=False)
-    open_identity: Callable[[bytes | None], Identity] = field(init=False)
-    """Opens the keys with a passphrase; blocking."""
+    take_identity: Callable[[Identity], Awaitable[Identity]] = field(init=False)
+    """Holds opened keys against the database and counts the start."""
     _stop: trio.Event = field(default_factory=trio.Event)
     _unlocked: trio.Event = field(default_factory=trio.Event)
     _failures: int = 0
@@ -120,7 +120,10 @@ class App:
     async def unlock(self, passphrase: bytes | None) -> None:
         """Open keys that were locked at the start, and begin to serve. Raises `MeshError`."""
         try:
-            identity = await self.seams.threads(lambda: self.open_identity(passphrase))
+            opened = await self.seams.threads(lambda: self.keystore.unlock(passphrase))
+            if not self.locked:
+                return  # somebody else did it meanwhile
+            identity = await self.take_identity(opened)
         except (KeysNotReady, KeysRefused, StartRefused) as error:
             raise MeshError("keys_unavailable", why=str(error)) from None
         if self.locked:
@@ -237,14 +240,15 @@ class App:
         return self.brokers.link_of(mesh) if mesh.link is LinkState.ONLINE else None
 
 
-def remember_identity(db: Database, identity: Identity) -> None:
-    """Queue the row that ties the database to its keys (FP-19)."""
+def remember_identity(db: Database, identity: Identity, generation: int | None = None) -> Pending[None]:
+    """Queue the row that ties the database to its keys (FP-19). `generation`: another than the identity's own."""
+    known = identity.generation if generation is None else generation
 
     def work(tx: apsw.Connection) -> None:
         set_meta(tx, "device", identity.device_id)
-        set_meta(tx, "generation", identity.generation.to_bytes(8, "little"))
+        set_meta(tx, "generation", known.to_bytes(8, "little"))
 
-    db.submit(work)
+    return db.submit(work)
 
 
 def open_database(path: Path, seams: Seams) -> Database:

@@ -90,6 +90,10 @@ class Brokers:
             async with open_greeting(self._connect, url, self.failed, notified) as greeting:
                 connected = True
                 yield greeting
-        except* LinkClosed as group:
-            why = "the connection was lost" if connected else str(first_error(group))
+        except (LinkClosed, ExceptionGroup) as error:
+            # The connection's nursery wraps what its user raised; the user's caller is to see that alone.
+            cause = first_error(error) if isinstance(error, ExceptionGroup) else error
+            if not isinstance(cause, LinkClosed):
+                raise cause from None
+            why = "the connection was lost" if connected else str(cause)
             raise MeshError("broker_unreachable", url=url, why=why) from None

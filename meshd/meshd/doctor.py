@@ -108,7 +108,7 @@ def _mesh(app: "App", mesh: Mesh) -> Iterator[Check]:
         fix = f"check that {mesh.row.broker_url} runs and can be reached; messages wait here until then"
         yield Check(name=name, ok="bad", text=f"{mesh.link.value}: {mesh.link_why or 'not connected yet'}", fix=fix)
     else:
-        yield Check(name=name, ok="ok", text=f"online, {len(mesh.state.members)} members", fix="")
+        yield Check(name=name, ok="ok", text=f"online; members: {len(mesh.state.members)}", fix="")
     waiting = count_waiting(app.node.db.reader, mesh.id)
     if waiting:
         fix = "they go out by themselves when the broker takes them"

@@ -5,13 +5,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import trio
 from mesh_protocol.ids import DeviceId
 from mesh_protocol.io.sqlite import Database, ThreadWorker, WrongDatabase
 
-from meshd.app import App, open_database
+from meshd.app import App, open_database, remember_identity
 from meshd.config import Config
 from meshd.hardening import Hardening
 from meshd.keys.argon2 import stretch
@@ -51,7 +52,7 @@ async def serve(
     except WrongDatabase as error:
         raise StartRefused(f"{where.database}: {error}") from None
     try:
-        identity = _open_identity(where, keystore, db)
+        identity = await _open_identity(where, keystore, db)
         app = App(
             seams=seams,
             paths=where,
@@ -62,10 +63,10 @@ async def serve(
             processes=ProcTable(),
             started_ms=clock(),
         )
-        app.open_identity = lambda passphrase: _unlock_identity(where, keystore, db, passphrase)
+        app.take_identity = partial(take_identity, where, keystore, db)
         app.build(db, identity)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, app)
+            await nursery.start(_stop_on_signal, app)  # who is told that we serve may stop us the next moment
             told()
             await app.run(listener)
             nursery.cancel_scope.cancel()
@@ -75,33 +76,35 @@ async def serve(
         db.close()
 
 
-def _open_identity(where: Paths, keystore: KeyStore, db: Database) -> Identity | None:
+async def _open_identity(where: Paths, keystore: KeyStore, db: Database) -> Identity | None:
     """The identity with its generation risen, or None while the keys are locked. Never a second identity."""
     try:
         identity = keystore.load()
     except KeysNotReady as error:
         log.warning("starting locked", error=error)
         return None
-    return _take_identity(where, keystore, db, identity)
+    return await take_identity(where, keystore, db, identity)
 
 
-def _unlock_identity(where: Paths, keystore: KeyStore, db: Database, passphrase: bytes | None) -> Identity:
-    """As `_open_identity`, later. Raises KeysNotReady when they are still locked."""
-    return _take_identity(where, keystore, db, keystore.unlock(passphrase))
-
-
-def _take_identity(where: Paths, keystore: KeyStore, db: Database, identity: Identity | None) -> Identity:
+async def take_identity(where: Paths, keystore: KeyStore, db: Database, identity: Identity | None) -> Identity:
     """Hold the keys against the database (FP-19), and count this start. Raises `StartRefused`."""
     device = get_meta(db.reader, "device")
     generation = int.from_bytes(get_meta(db.reader, "generation") or b"", "little")
     judged = check_consistency(identity, DeviceId(device) if device else None, generation, str(where.data))
     if isinstance(judged, Mismatch):
         raise StartRefused(judged.sentence)
-    return keystore.create() if identity is None else keystore.bump_generation(judged.generation)
+    if identity is None:
+        return keystore.create()
+    if judged.recovered:
+        # The last start was cut off between the two. They must agree before one of them rises again: a second start
+        # cut off here would leave them two apart, which looks like a restored backup.
+        await remember_identity(db, identity, judged.generation).wait()
+    return keystore.bump_generation(judged.generation)
 
 
-async def _stop_on_signal(app: App) -> None:
+async def _stop_on_signal(app: App, task_status: trio.TaskStatus[None]) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async for _ in signals:
             app.stop_soon()
 

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 import trio
 
-HERE = Path(__file__).parent
-for folder in (HERE, HERE.parent / "broker"):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "broker"))
 
 from core_kit.town import Town, open_town
 

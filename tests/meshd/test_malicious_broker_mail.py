@@ -1,5 +1,6 @@
 from core_kit.town import Town
 
+
 async def test_smoke(town: Town) -> None:
     alice, bob = town.cores["alice"], town.cores["bob"]
     await alice.send("bob", "hello")

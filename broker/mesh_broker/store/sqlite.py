@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import apsw
 from mesh_protocol.ids import DeviceId, InviteId, MemberId, MeshId
-from mesh_protocol.io.sqlite import Database
+from mesh_protocol.io.sqlite import Database, StorageFailed
 from mesh_protocol.wire.errors import MeshError
 
 from mesh_broker.store.interface import (
@@ -23,6 +23,8 @@ from mesh_broker.store.interface import (
 
 _LANES: Final = "lane IN (0, 1, 2)"  # lets the (device, lane, mseq) index serve a range over all lanes
 _SEALS_AT_ONCE: Final = 256
+_ACCEPTED: Final = "SELECT seq, at_ms FROM dedupe WHERE sender = ? AND device = ? AND msg_id = ? AND attempt = ?"
+_BROKEN: Final = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)
 
 
 class SqliteStore:
@@ -30,17 +32,26 @@ class SqliteStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._reader = database.reader
+
+    def _read(self, sql: str, *values: int | bytes) -> list[tuple[Any, ...]]:
+        try:
+            return _rows(self._database.reader, sql, *values)
+        except _BROKEN as error:
+            self._database.failure.set()  # a reader that meets a broken file is as good a reason to stop as a writer
+            raise StorageFailed(f"{type(error).__name__} while reading") from None
+
+    def _read_one(self, sql: str, *values: int | bytes) -> tuple[Any, ...] | None:
+        rows = self._read(sql, *values)
+        return rows[0] if rows else None
 
     # Meshes and chains.
 
     def chain_end(self, mesh: MeshId) -> ChainEnd | None:
-        row = _row(self._reader, "SELECT chain_seq, chain_head, log_seq, log_head FROM mesh WHERE id = ?", mesh)
+        row = self._read_one("SELECT chain_seq, chain_head, log_seq, log_head FROM mesh WHERE id = ?", mesh)
         return None if row is None else ChainEnd(*row)
 
     def records(self, mesh: MeshId, after: int, count: int, size: int) -> list[bytes]:
-        rows = _rows(
-            self._reader,
+        rows = self._read(
             "SELECT data FROM record WHERE mesh = (SELECT no FROM mesh WHERE id = ?) AND seq > ? ORDER BY seq LIMIT ?",
             mesh,
             after,
@@ -49,8 +60,7 @@ class SqliteStore:
         return _fitting((row[0] for row in rows), size)
 
     def box(self, mesh: MeshId, device: DeviceId) -> int | None:
-        row = _row(
-            self._reader,
+        row = self._read_one(
             "SELECT no FROM device WHERE mesh = (SELECT no FROM mesh WHERE id = ?) AND id = ?",
             mesh,
             device,
@@ -84,7 +94,7 @@ class SqliteStore:
         return self._database.submit(work)
 
     def seals(self, box: int, size: int) -> list[bytes]:
-        rows = _rows(self._reader, "SELECT data FROM seal WHERE device = ? ORDER BY epoch LIMIT ?", box, _SEALS_AT_ONCE)
+        rows = self._read("SELECT data FROM seal WHERE device = ? ORDER BY epoch LIMIT ?", box, _SEALS_AT_ONCE)
         return _fitting((row[0] for row in rows), size)
 
     def drop_seals(self, box: int, epoch: int) -> Promise[None]:
@@ -103,13 +113,14 @@ class SqliteStore:
         return self._run("UPDATE device SET prekey = ? WHERE no = ?", prekey, box)
 
     def prekey(self, box: int) -> bytes | None:
-        row = _row(self._reader, "SELECT prekey FROM device WHERE no = ?", box)
+        row = self._read_one("SELECT prekey FROM device WHERE no = ?", box)
         return None if row is None else row[0]
 
     # Mail.
 
     def accepted(self, key: MailKey) -> Accepted | None:
-        return _accepted(self._reader, key)
+        row = self._read_one(_ACCEPTED, *key)
+        return None if row is None else Accepted(*row)
 
     def accept(self, mesh: MeshId, mail: Mail, quota: Quota, at_ms: int) -> Promise[Accepted]:
         def work(connection: apsw.Connection) -> Accepted:
@@ -135,16 +146,15 @@ class SqliteStore:
 
     def mailbox(self, box: int, above: int = 0) -> Box:
         sql = "SELECT next_mseq, mail_rows, mail_bytes, generation FROM device WHERE no = ?"
-        next_mseq, held, size, generation = _rows(self._reader, sql, box)[0]
+        next_mseq, held, size, generation = self._read(sql, box)[0]
         # The lowest of three index look-ups; one min() over all lanes would walk the whole mailbox.
         sql = "SELECT min(mseq) FROM mail WHERE device = ? AND lane = ? AND mseq > ?"
-        lowest = [_rows(self._reader, sql, box, lane, above)[0][0] for lane in (0, 1, 2)]
+        lowest = [self._read(sql, box, lane, above)[0][0] for lane in (0, 1, 2)]
         floor = min((mseq for mseq in lowest if mseq is not None), default=next_mseq)
         return Box(next_mseq, floor, held, size, generation)
 
     def waiting(self, box: int, lane: int, after: int, count: int) -> list[Waiting]:
-        rows = _rows(
-            self._reader,
+        rows = self._read(
             "SELECT mseq, size, expires_ms, sender FROM mail WHERE device = ? AND lane = ? AND mseq > ?"
             " ORDER BY mseq LIMIT ?",
             box,
@@ -156,7 +166,7 @@ class SqliteStore:
 
     def envelope(self, box: int, mseq: int) -> bytes | None:
         sql = f"SELECT envelope FROM mail WHERE device = ? AND {_LANES} AND mseq = ?"  # noqa: S608 - a constant
-        row = _row(self._reader, sql, box, mseq)
+        row = self._read_one(sql, box, mseq)
         return None if row is None else row[0]
 
     def acknowledge(self, box: int, acked: int, sacks: Sequence[tuple[int, int]]) -> Promise[int]:
@@ -204,7 +214,7 @@ class SqliteStore:
 
     def joins(self, mesh: MeshId, size: int) -> list[Join]:
         sql = "SELECT no, data FROM joining WHERE mesh = (SELECT no FROM mesh WHERE id = ?) ORDER BY no"
-        found = [Join(*row) for row in _rows(self._reader, sql, mesh)]
+        found = [Join(*row) for row in self._read(sql, mesh)]
         return found[: len(_fitting((join.data for join in found), size))]
 
     def drop_join(self, mesh: MeshId, join: int) -> Promise[None]:
@@ -278,8 +288,7 @@ def _grow(connection: apsw.Connection, mesh: int, growth: Growth) -> None:
 
 
 def _accepted(connection: apsw.Connection, key: MailKey) -> Accepted | None:
-    sql = "SELECT seq, at_ms FROM dedupe WHERE sender = ? AND device = ? AND msg_id = ? AND attempt = ?"
-    row = _row(connection, sql, *key)
+    row = _row(connection, _ACCEPTED, *key)
     return None if row is None else Accepted(*row)
 
 

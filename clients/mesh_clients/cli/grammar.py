@@ -138,7 +138,9 @@ def read_line(verb: Verb, arguments: list[str]) -> Line:
 
 def is_flag(word: str) -> bool:
     """Whether a word that begins with a dash is a flag: not `-` itself, not a number, not a sentence."""
-    return len(word) > 1 and word[0] == "-" and not is_number(word) and (" " not in word or "=" in word.split(" ")[0])
+    if len(word) < 2 or word[0] != "-" or is_number(word):
+        return False
+    return " " not in word or (word.startswith("--") and "=" in word.partition(" ")[0])
 
 
 def is_number(word: str) -> bool:

@@ -161,11 +161,12 @@ class Exchange:
             self.to_client.append(line)
 
     def lost(self, now: float) -> None:
-        """The daemon went away."""
+        """The daemon went away, or never answered the greeting: then it is no new wait."""
+        if self.serving:
+            for waits in self.pending.values():
+                waits.since = now
         self.serving = False
         self.to_daemon.clear()
-        for waits in self.pending.values():
-            waits.since = now
 
     # Without a daemon.
 

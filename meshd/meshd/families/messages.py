@@ -33,6 +33,10 @@ from meshd.store.outbox import DeliveryRow, MessageRow
 RANK: Final = {"queued": 0, "accepted": 1, "stored": 2, "shown": 3, "turn_started": 4}
 MAX_BODY: Final = 900_000
 """Bytes of text in one answer; a frame's body holds 1 MiB."""
+MAX_ROWS: Final = 120
+"""Rows in one answer: a header has at most 4,096 elements, and a row some 27 of them."""
+MAX_LABELS: Final = 24 * 1024
+"""Bytes of names in one answer; with 300 bytes of the rest a row they stay below a header's 64 KiB."""
 
 
 @handles(Send)
@@ -221,14 +225,17 @@ def _sender(mesh: Mesh | None, row: received.InboxRow) -> str:
 def _shown_rows(call: Call, rows: Iterable[received.InboxRow]) -> tuple[list[InboxRow], bool]:
     """Rows for a reader, as many as fit one answer; whether some did not."""
     shown: list[InboxRow] = []
-    room = MAX_BODY
+    room, labels = MAX_BODY, MAX_LABELS
     for row in rows:
         mesh = call.app.node.meshes.get(row.mesh)
         text = call.app.reading.text_of(row)
         room -= len(text.encode())
-        if room < 0 and shown:
-            return shown, True
         me = mesh.row.me if mesh is not None else "me"
+        labels -= sum(
+            len(part.encode()) for part in (_sender(mesh, row), me, row.to_session, mesh.slug if mesh else "")
+        )
+        if shown and (room < 0 or labels < 0 or len(shown) >= MAX_ROWS):
+            return shown, True
         shown.append(
             InboxRow(
                 id=row.msg_id.hex(),

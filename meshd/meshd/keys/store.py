@@ -128,10 +128,10 @@ class KeyStore:
         self._ready(marker.backend, sealed, machine_key)
         return identity
 
-    def bump_generation(self, at_least: int = 0) -> Identity:
-        """The identity with a generation above its own and not below `at_least`, durably written."""
+    def bump_generation(self, above: int = 0) -> Identity:
+        """The identity with a generation higher than its own and than `above` (what the database knew), durably written."""
         sealed, key = self._require_open()
-        generation = max(sealed.generation + 1, at_least)
+        generation = max(sealed.generation, above) + 1
         plain = open_plain(sealed, key)
         try:
             risen = self._seal(plain, key, sealed.store, sealed.device, generation, sealed.protection, sealed.salt)

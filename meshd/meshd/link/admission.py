@@ -130,7 +130,7 @@ class Membership:
             raise MeshError("invite_unknown")
         request = open_join_request(data, invite.pub)
         if request.mesh_id != self.mesh.id or request.invite_id != claimed:
-            raise MeshError("bad_invite", why="it is for another mesh")
+            raise MeshError("bad_invite", why="the join request is for another mesh")
         return request, invite
 
     async def _admit(self, request: JoinRequest, invite: Invite) -> None:

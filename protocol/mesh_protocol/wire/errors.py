@@ -57,7 +57,7 @@ CODES: Final[Mapping[str, Kind]] = {
     "name_taken": Kind(USAGE, "the name {name} is taken in this mesh: choose another with --name"),
     "bad_name": Kind(USAGE, "{name} cannot be a name: 1 to 32 letters, digits, or - _ ."),
     # Invites.
-    "bad_invite": Kind(BAD_DATA, "this is not an invite link: {why}"),
+    "bad_invite": Kind(BAD_DATA, "{why}"),
     "invite_unknown": Kind(BAD_DATA, "the mesh knows no such invite: ask for a new one (mesh invite)"),
     "invite_used": Kind(BAD_DATA, "this invite was used already: ask for a new one (mesh invite)"),
     "invite_expired": Kind(BAD_DATA, "this invite expired {when}: ask for a new one (mesh invite)"),

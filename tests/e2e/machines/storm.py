@@ -11,7 +11,7 @@ from machines.machine import Machine
 from machines.program import Program
 from machines.talk import NoDaemon, Talk
 
-PAUSE_S = 0.005
+PAUSE_S = 0.01
 """Between two messages of a sender."""
 
 
@@ -55,7 +55,9 @@ class Storm:
             self.early += 1
         else:
             await program.ready()
-            await trio.sleep(self.chance.uniform(0.0, 0.3) if self.chance.random() < 0.7 else self.chance.uniform(0.3, 1.2))
+            await trio.sleep(
+                self.chance.uniform(0.0, 0.3) if self.chance.random() < 0.7 else self.chance.uniform(0.3, 1.2)
+            )
         assert program.running, f"{program.name} ended by itself with {program.process.returncode}\n{program.tail()}"
         await program.kill()
 
@@ -102,6 +104,13 @@ async def read_everything(machine: Machine) -> list[tuple[str, str]]:
             found.extend((row["id"], row["message"]) for row in page)
             assert len(found) < 100_000, "the inbox does not end"
             await talk.call("inbox.ack", ids=[row["id"] for row in page])
+
+
+async def count_not_in(ledger: Ledger, states: frozenset[str]) -> int:
+    """How many messages of `ledger` are in none of `states` now."""
+    async with ledger.sender.talk() as talk:
+        found = [(await talk.call("message.status", id=msg_id))["state"] for msg_id in ledger.texts]
+    return sum(state not in states for state in found)
 
 
 async def until_reached(ledger: Ledger, states: frozenset[str], seconds: float) -> dict[str, str]:

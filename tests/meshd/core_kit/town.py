@@ -69,16 +69,19 @@ async def open_town(folder: Path) -> AsyncIterator[Town]:
     """`alice` and `bob`, both in both meshes, all online."""
     (folder / "one").mkdir()
     (folder / "two").mkdir()
-    async with open_memory_stand(folder / "one") as one, open_memory_stand(folder / "two") as two:
-        async with trio.open_nursery() as nursery:
-            town = Town(folder, nursery, {LYING_URL: one, SAFE_URL: two})
-            alice, bob = await town.settle("alice"), await town.settle("bob")
-            for url, slug in ((LYING_URL, "team"), (SAFE_URL, "safe")):
-                await alice.call("mesh.new", name=slug, me="alice", broker=url)
-                await town.join(alice, bob, slug)
-                await alice.until_online(slug)
-            await until(lambda: alice.app.board.online_count(alice.mesh()) == 1, "bob's presence")
-            yield town
-            for core in town.cores.values():
-                await core.crash()
-            nursery.cancel_scope.cancel()
+    async with (
+        open_memory_stand(folder / "one") as one,
+        open_memory_stand(folder / "two") as two,
+        trio.open_nursery() as nursery,
+    ):
+        town = Town(folder, nursery, {LYING_URL: one, SAFE_URL: two})
+        alice, bob = await town.settle("alice"), await town.settle("bob")
+        for url, slug in ((LYING_URL, "team"), (SAFE_URL, "safe")):
+            await alice.call("mesh.new", name=slug, me="alice", broker=url)
+            await town.join(alice, bob, slug)
+            await alice.until_online(slug)
+        await until(lambda: alice.app.board.online_count(alice.mesh()) == 1, "bob's presence")
+        yield town
+        for core in town.cores.values():
+            await core.crash()
+        nursery.cancel_scope.cancel()

@@ -95,7 +95,7 @@ def start(home: Path, crash_after: int) -> Identity:
             (found.device_id, max(found.generation, verdict.generation)),
         )
         step()
-        risen = store.bump_generation(at_least=verdict.generation + 1)
+        risen = store.bump_generation(verdict.generation)
         step()
         db.execute("UPDATE device SET generation = ?", (risen.generation,))
         step()

@@ -87,12 +87,12 @@ def test_the_generation_rises_and_survives(make_store: MakeStore) -> None:
     store = make_store("file")
     store.create()
     assert store.bump_generation().generation == 2
-    assert store.bump_generation(at_least=10).generation == 10
+    assert store.bump_generation(above=10).generation == 11
     again = make_store("file")
     found = again.load()
     assert found is not None
-    assert found.generation == 10
-    assert again.bump_generation(at_least=3).generation == 11
+    assert found.generation == 11
+    assert again.bump_generation(above=3).generation == 12
 
 
 def test_the_configuration_does_not_move_keys_that_exist(make_store: MakeStore) -> None:

@@ -1,0 +1,107 @@
+"""The cables between machines and brokers: they can be cut, go silent, refuse, change what they carry, and be listened to."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import trio
+from mesh_protocol.io.link import Link, LinkClosed
+from mesh_protocol.io.memory import MemoryLink, link_pair
+from mesh_protocol.wire.codec import decode
+from mesh_protocol.wire.framing import split_message
+
+if TYPE_CHECKING:
+    from world.broker import BrokerHouse
+
+Change = Callable[[bytes], list[bytes]]
+"""What becomes of one frame: nothing, itself, another, several."""
+
+
+@dataclass(eq=False)
+class Cable:
+    """One machine's way to one broker. `down` refuses new connections; `silent` swallows every frame and tells nobody."""
+
+    down: bool = False
+    silent: bool = False
+    outgoing: Change | None = None
+    incoming: Change | None = None
+    tries: list[float] = field(default_factory=list)
+    """The virtual times at which a connection was asked for."""
+    links: list["CableLink"] = field(default_factory=list)
+
+    async def cut(self) -> None:
+        """End every connection that runs over it. New ones are possible unless it is `down`."""
+        for link in list(self.links):
+            await link.aclose()
+
+
+class CableLink:
+    """The machine's end of one connection."""
+
+    whole = True
+
+    def __init__(self, end: MemoryLink, cable: Cable, heard: Callable[[str, bytes], None]) -> None:
+        self._end = end
+        self._cable = cable
+        self._heard = heard
+        self._waiting: list[bytes] = []
+
+    async def send(self, frame: bytes) -> None:
+        for changed in self._cable.outgoing(frame) if self._cable.outgoing else [frame]:
+            if not self._cable.silent:
+                self._heard(">", changed)
+                await self._end.send(changed)
+
+    async def receive(self) -> bytes:
+        while not self._waiting:
+            frame = await self._end.receive()
+            if not self._cable.silent:
+                self._waiting.extend(self._cable.incoming(frame) if self._cable.incoming else [frame])
+        self._heard("<", self._waiting[0])
+        return self._waiting.pop(0)
+
+    async def aclose(self) -> None:
+        await self._end.aclose()
+
+
+class Network:
+    """All cables and all brokers, by URL. `history` gets a line a frame while it is a list."""
+
+    def __init__(self) -> None:
+        self.brokers: dict[str, BrokerHouse] = {}
+        self.history: list[str] | None = None
+        self._cables: dict[tuple[str, str], Cable] = {}
+
+    def cable(self, machine: str, url: str) -> Cable:
+        return self._cables.setdefault((machine, url), Cable())
+
+    def cables_of(self, machine: str) -> list[Cable]:
+        """All cables of a machine that were ever used."""
+        return [cable for (name, _), cable in self._cables.items() if name == machine]
+
+    @asynccontextmanager
+    async def connect(self, machine: str, url: str) -> AsyncIterator[Link]:
+        """What a daemon opens its connections with."""
+        cable = self.cable(machine, url)
+        cable.tries.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+        house = self.brokers.get(url)
+        if cable.down or house is None or not house.running:
+            raise LinkClosed("connection refused")
+        near, far = link_pair()
+        link = CableLink(near, cable, lambda way, frame: self._note(machine, way, frame))
+        cable.links.append(link)
+        house.answer(far)
+        try:
+            yield link
+        finally:
+            cable.links.remove(link)
+            await near.aclose()
+
+    def _note(self, machine: str, way: str, frame: bytes) -> None:
+        """A line of history. A body is named by its length: the ephemeral keys of HPKE are the library's own."""
+        if self.history is not None:
+            header, body = split_message(frame)
+            said = decode(header)
+            self.history.append(f"{trio.current_time():.3f} {machine} {way} {said!r} {len(body)}")
