@@ -15,7 +15,7 @@ GAP = "  "
 _KEPT = "\n\t"
 _JOINERS = "\u200c\u200d"
 _DROPPED = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in _KEPT}
-_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn")
+_CATEGORIES = ("Cc", "Cf", "Cs")
 
 
 def clean_text(text: str) -> str:

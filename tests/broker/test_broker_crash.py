@@ -6,16 +6,23 @@ from pathlib import Path
 
 import pytest
 import trio
-from broker_kit.people import START_MS, Device, Mesh, envelope
+from broker_kit.people import START_MS, Device, Mesh, envelope, seeded
 from broker_kit.process import SIGKILL, connected, made_mesh, running
 from broker_kit.stand import Side
-from mesh_protocol.broker_api import AcceptAnswer, Done, MailAck, Stats, StatsAnswer
+from mesh_protocol.broker_api import AcceptAnswer, ChainAnswer, ChainRead, Done, MailAck, Stats, StatsAnswer
+from mesh_protocol.chain import Record
 from mesh_protocol.io.link import LinkClosed
+from mesh_protocol.members import extend
 from mesh_protocol.op import read_answer
+from mesh_protocol.tip import EMPTY_LOG_HEAD, Tip, log_head, marker
 
 CYCLES = 24
 FAR_MS = START_MS + 10 * 365 * 86_400_000
-LIMITS = ("--limit", "member_rate=5000", "--limit", "member_burst=5000")
+LIMITS = [
+    part
+    for limit in ("member_rate=5000", "member_burst=5000", "append_rate=5000", "append_burst=5000")
+    for part in ("--limit", limit)
+]
 
 
 @dataclass
@@ -29,6 +36,8 @@ class History:
     """mseq → envelope."""
     acked: set[int] = field(default_factory=set)
     """Numbers whose acknowledgement was answered."""
+    appended: set[bytes] = field(default_factory=set)
+    """Hashes of the records whose append was answered."""
 
 
 async def send(side: Side, mesh: Mesh, ann: Device, bob: Device, history: History, stop: trio.Event) -> None:
@@ -76,6 +85,29 @@ async def receive(side: Side, mesh: Mesh, history: History) -> None:
             raise
 
 
+async def grow(side: Side, mesh: Mesh, history: History, stop: trio.Event) -> None:
+    """Append to the chain without end."""
+    try:
+        while not stop.is_set():
+            record = mesh.open_invite(seeded("invite", len(mesh.records)))
+            await side.append(mesh, record)
+            history.appended.add(record.hash)
+    except LinkClosed:
+        return
+
+
+async def check_chain(side: Side, mesh: Mesh, tip: bytes, history: History) -> None:
+    """Take over the broker's chain: it is valid, holds all that was answered, and each record has its marker."""
+    mesh.records = [Record.decode(item) for item in await side.items(ChainRead(mesh=mesh.id, after=0), ChainAnswer)]
+    extend(None, mesh.records)
+    assert history.appended <= {record.hash for record in mesh.records}
+    head = EMPTY_LOG_HEAD
+    for n, record in enumerate(mesh.records, 1):
+        head = log_head(mesh.id, n, head, marker(record.seq, record.hash))
+    ref = Tip.decode(tip).ref
+    assert (ref.chain_seq, ref.chain_hash, ref.log_seq, ref.log_head) == (n, mesh.head, n, head)
+
+
 @pytest.mark.slow
 async def test_a_broker_killed_again_and_again_loses_repeats_and_reorders_nothing(tmp_path: Path) -> None:
     chance = random.Random(11)
@@ -89,12 +121,14 @@ async def test_a_broker_killed_again_and_again_loses_repeats_and_reorders_nothin
             with running(tmp_path / "data", *LIMITS) as process:
                 url = process.ready()
                 async with connected(url) as ann_side, connected(url) as bob_side:
-                    await ann_side.hello(mesh.id, ann.key, generation=cycle + 1)
+                    answer = await ann_side.hello(mesh.id, ann.key, generation=cycle + 1)
+                    await check_chain(ann_side, mesh, answer.tip, history)
                     await bob_side.hello(mesh.id, bob.key, generation=cycle + 1)
                     stop = trio.Event()
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(send, ann_side, mesh, ann, bob, history, stop)
                         nursery.start_soon(receive, bob_side, mesh, history)
+                        nursery.start_soon(grow, ann_side, mesh, history, stop)
                         await trio.sleep(chance.uniform(0.0, 0.12))
                         process.signal(SIGKILL)
                         stop.set()
@@ -108,7 +142,8 @@ async def finish(tmp_path: Path, mesh: Mesh, ann: Device, bob: Device, history: 
     with running(tmp_path / "data", *LIMITS) as process:
         url = process.ready()
         async with connected(url) as ann_side, connected(url) as bob_side:
-            await ann_side.hello(mesh.id, ann.key, generation=CYCLES + 1)
+            answer = await ann_side.hello(mesh.id, ann.key, generation=CYCLES + 1)
+            await check_chain(ann_side, mesh, answer.tip, history)
             await bob_side.hello(mesh.id, bob.key, generation=CYCLES + 1)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(receive, bob_side, mesh, history)
@@ -125,6 +160,7 @@ async def finish(tmp_path: Path, mesh: Mesh, ann: Device, bob: Device, history: 
 
 def judge(history: History) -> None:
     assert len(history.sent) > 5 * CYCLES, "too little traffic to say anything"
+    assert len(history.appended) > CYCLES, "too few appends to say anything"
     in_order = [history.arrived[mseq] for mseq in sorted(history.arrived)]
     assert in_order == history.sent, "lost, repeated or out of order"
     assert sorted(history.arrived) == list(range(1, len(history.sent) + 1)), "the numbers have a gap"

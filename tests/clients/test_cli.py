@@ -545,7 +545,7 @@ def test_a_mesh_flag_where_it_means_nothing_is_refused(environ: dict) -> None:
 
 
 def test_output_that_nobody_reads_is_no_traceback(scripted: Scripted, environ: dict) -> None:
-    peers = [{"to": "bob" * 100, "status": "idle", "online": True, "summary": "x" * 500} for _ in range(100)]
+    peers = [{"to": "bob" * 100, "status": "idle", "online": True, "summary": "x" * 500} for _ in range(40)]
     scripted.on_request["peer.list"] = result({"peers": peers})
     scripted.start()
     command = subprocess.Popen([*MESH, "peers"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

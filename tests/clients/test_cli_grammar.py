@@ -1,7 +1,7 @@
 """Reading command lines: flags behave as people expect them to, and every mistake says what to do."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mesh_clients.cli import own
 from mesh_clients.cli.grammar import Verb, read_line, split_verb
@@ -132,6 +132,7 @@ def test_every_verb_is_in_the_overview_once() -> None:
     assert {name for name, _ in own.HELP} <= set(VERBS)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=12) | st.sampled_from(["--wait", "--json", "--", "-", "--mesh=", "-1"]), max_size=8))
 def test_no_command_line_makes_it_fail_otherwise(arguments: list[str]) -> None:
     codes: set[str] = set()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mesh_clients import thin
 from mesh_protocol.ops.claude import ENVIRONMENT, Hook, McpOpen, StatusLine
@@ -53,6 +53,7 @@ def test_the_variables_sent_are_the_declared_ones() -> None:
     assert tuple(name.decode() for name in thin.VARIABLES) == ENVIRONMENT
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(thin.VARIABLES), st.binary(max_size=5000), max_size=6))
 def test_whatever_the_environment_holds_the_map_is_valid_and_within_the_declared_bounds(environ: dict) -> None:
     told = decode(thin.pack_environment({**environ, b"ANTHROPIC_API_KEY": b"secret"}))
@@ -62,12 +63,14 @@ def test_whatever_the_environment_holds_the_map_is_valid_and_within_the_declared
         assert environ[name.encode()].decode() == value
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=65535))
 def test_a_text_is_packed_as_the_library_does(raw: bytes) -> None:
     text = raw.decode("latin-1")[:20000]
     assert thin.pack_text(text.encode()) == encode(text)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 65535))
 def test_a_number_is_packed_as_the_library_does(number: int) -> None:
     assert thin.pack_number(number) == encode(number)

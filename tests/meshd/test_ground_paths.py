@@ -41,8 +41,8 @@ def test_without_mesh_home_the_platforms_own_places_serve() -> None:
 
 
 def test_a_relative_home_is_taken_from_the_working_directory_or_refused() -> None:
-    assert resolve({"MESH_HOME": "here"}, "linux", 1, cwd="/work").data == Path("/work/here")
-    assert resolve({"MESH_HOME": "/there"}, "linux", 1, cwd="/work").data == Path("/there")
+    assert resolve({"MESH_HOME": "here"}, "linux", 1, cwd="/home/ada").data == Path("/home/ada/here")
+    assert resolve({"MESH_HOME": "/there"}, "linux", 1, cwd="/home/ada").data == Path("/there")
     with pytest.raises(NotPrivate, match="absolute"):
         resolve({"MESH_HOME": "here"}, "linux", 1)
 
@@ -233,6 +233,30 @@ def test_a_crash_between_write_and_rename_leaves_the_old_file(tmp_path: Path, mo
         assert {each.name for each in tmp_path.iterdir()} == {"f"}
     finally:
         os.close(directory)
+
+
+def test_a_write_is_durable_before_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content is on the disk before its name is, and the name before anybody is told."""
+    tmp_path.chmod(0o700)
+    directory = open_directory(tmp_path)
+    steps: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def watched_fsync(descriptor: int) -> None:
+        steps.append("fsync directory" if descriptor == directory else "fsync file")
+        fsync(descriptor)
+
+    def watched_rename(*names: str, **directories: int) -> None:
+        steps.append("rename")
+        rename(*names, **directories)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "rename", watched_rename)
+    try:
+        write_file(directory, "f", b"content")
+    finally:
+        os.close(directory)
+    assert steps == ["fsync file", "rename", "fsync directory"]
 
 
 def test_a_planted_temporary_name_is_not_written_through(tmp_path: Path) -> None:

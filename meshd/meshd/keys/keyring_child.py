@@ -31,8 +31,7 @@ class Keyring(Protocol):
 
 def open_keyring() -> Keyring:
     """The one allowed backend of this platform. Raises whatever the library raises when it is not there."""
-    # Importing keyring discovers and initialises whatever is installed, unless this names one that does nothing.
-    os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
+    # Never keyring.get_keyring(): it loads what a variable, a settings file or any installed package names.
     module, name = ALLOWED[sys.platform]
     backend: type[Keyring] = getattr(import_module(module), name)
     if backend.priority <= 0:  # raises RuntimeError when the service is not there

@@ -38,8 +38,9 @@ class Device:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.key = SigningKey.from_seed(seeded("device", name))
-        self.prekey = PrekeyPrivate.from_seed(seeded("prekey", name))
+        self.seeds = seeded("device", name), seeded("prekey", name)
+        self.key = SigningKey.from_seed(self.seeds[0])
+        self.prekey = PrekeyPrivate.from_seed(self.seeds[1])
         self.member_id = MemberId(seeded("member", name)[:16])
 
     @property

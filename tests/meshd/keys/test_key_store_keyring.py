@@ -217,6 +217,24 @@ def test_neither_a_variable_nor_a_file_chooses_another_keyring(
         make_store("keyring", environ).load()
 
 
+def test_a_module_named_in_the_librarys_settings_is_not_even_imported(
+    make_store: MakeStore, secret_service: Serve, tmp_path: Path
+) -> None:
+    """keyringrc.cfg may name any module in any folder, and keyring.get_keyring() would import it."""
+    environ = secret_service("open")
+    settings = Path(environ["HOME"]) / ".config" / "python_keyring"
+    settings.mkdir(parents=True)
+    (settings / "keyringrc.cfg").write_text(f"[backend]\ndefault-keyring=evil.Keyring\nkeyring-path={tmp_path}\n")
+    trace = tmp_path / "imported"
+    (tmp_path / "evil.py").write_text(
+        f"open({str(trace)!r}, 'w').close()\n"
+        "from keyring.backends.null import Keyring as Null\n"
+        "class Keyring(Null):\n    pass\n"
+    )
+    make_store("keyring", environ).create()
+    assert not trace.exists()
+
+
 def test_the_bus_is_found_by_connecting(bus: dict[str, str], tmp_path: Path) -> None:
     address = bus["DBUS_SESSION_BUS_ADDRESS"]
     uid = os.geteuid()

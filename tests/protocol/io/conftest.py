@@ -1,17 +1,23 @@
 """Two connected links of each kind, and two running connections over them: what the conformance suite runs on."""
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
 import trio_websocket
+from mesh_protocol.io.blocking import Client
 from mesh_protocol.io.connection import Connection, drop_notification, refuse_all
 from mesh_protocol.io.link import Link
 from mesh_protocol.io.memory import link_pair
 from mesh_protocol.io.stream import StreamLink
 from mesh_protocol.io.websocket import WebSocketLink, open_websocket
 from mesh_protocol.wire.framing import MAX_BODY, MAX_HEADER, PREFIX
+
+sys.path.insert(0, str(Path(__file__).parent))
+from blocking_daemon import Daemon
 
 SECONDS = 20
 """No test waits longer for anything."""
@@ -108,3 +114,15 @@ def join(links, bugs):
             nursery.cancel_scope.cancel()
 
     return joined
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    with Daemon(tmp_path / "sock") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def client(daemon):
+    with Client(str(daemon.path), build="1.2.3") as client:
+        yield client
