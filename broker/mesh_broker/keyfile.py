@@ -71,8 +71,10 @@ def _read(path: Path) -> bytes:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
         raise BadKeyFile(f"{path} cannot be read: {error.strerror}") from None
-    with os.fdopen(handle, "rb") as file:
-        found = os.fstat(file.fileno())
+    try:
+        found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
             raise BadKeyFile(f"{path} must be a file of this user that nobody else may read: chmod 600 {path}")
-        return file.read(4096)
+        return os.read(handle, 4096)
+    finally:
+        os.close(handle)

@@ -4,7 +4,6 @@ Three kinds, by what may be lost: the newest tip of each mesh replaces an older 
 connection is too slow to be kept; live frames are shed, the oldest first. Mail is not here: it has its own stream.
 """
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -42,8 +41,8 @@ class Outbound:
         self._too_slow = too_slow
         self._metrics = metrics
         self._tips: dict[MeshId, bytes] = {}
-        self._must: deque[bytes] = deque()
-        self._live: deque[bytes] = deque()
+        self._must: list[bytes] = []  # short lists: an empty deque takes 700 bytes
+        self._live: list[bytes] = []
         self._live_bytes = 0
         self._flushing = False
 
@@ -71,7 +70,7 @@ class Outbound:
         self._live.append(frame)
         self._live_bytes += len(frame)
         while len(self._live) > LIVE_FRAMES or self._live_bytes > LIVE_BYTES:
-            self._live_bytes -= len(self._live.popleft())
+            self._live_bytes -= len(self._live.pop(0))
             self._metrics.count("live_shed_total")
         self._flush_soon()
 
@@ -94,9 +93,9 @@ class Outbound:
                 if self._tips:
                     frame = self._tips.pop(next(iter(self._tips)))
                 elif self._must:
-                    frame = self._must.popleft()
+                    frame = self._must.pop(0)
                 elif self._live:
-                    frame = self._live.popleft()
+                    frame = self._live.pop(0)
                     self._live_bytes -= len(frame)
                     self._metrics.count("live_delivered_total")
                 else:

@@ -4,7 +4,6 @@ Incoming bytes go through the sans-I/O protocol of `websockets`. Outgoing binary
 (a server does not mask), so they are written here, and a fan-out costs one socket call a receiver.
 """
 
-from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -42,7 +41,7 @@ class WsLink:
         self._protocol = protocol
         self._dead_seconds = dead_seconds
         self._writing = trio.StrictFIFOLock()
-        self._messages: deque[bytes] = deque()
+        self._messages: list[bytes] = []  # of one chunk at most; an empty deque takes 700 bytes
         self._parts: list[bytes] = []
         self._controls = 0
         self._unparsed = 0
@@ -84,7 +83,7 @@ class WsLink:
             if not data:
                 raise LinkClosed("the other side closed")
             await self.feed(data)
-        return self._messages.popleft()
+        return self._messages.pop(0)
 
     async def feed(self, data: bytes) -> None:
         self.last_heard = trio.current_time()

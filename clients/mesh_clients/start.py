@@ -14,6 +14,7 @@ HOLD_MS = 10_000
 SECONDS = 10.0
 """How long a start may take until the socket answers; it takes half a second."""
 STEP = 0.01
+AGAIN = 0.1
 LOG_BYTES = 10 * 1024 * 1024
 REASON_BYTES = 4096
 ALREADY_RUNNING = 75
@@ -155,20 +156,36 @@ def encode_environment(environ: Mapping[str, str]) -> dict[bytes, bytes]:
 
 
 def run_until_ready(command: tuple[str, ...], environ: dict[str, str], data: bytes, deadline: float) -> None:
-    """Run the daemon detached and wait until it answers. Raises `NotStarted`."""
+    """Run the daemon detached and wait until it answers. Raises `NotStarted`.
+
+    One that finds another running ends at once; where that one is just stopping, it is run again.
+    """
     log, start = open_log(data)
+    try:
+        while True:
+            status = run_once(command, environ, log, data, deadline)
+            if status is None:
+                return
+            if status != ALREADY_RUNNING:
+                raise NotStarted(read_reason(data, start) or f"it ended at once with status {status}")
+            time.sleep(AGAIN)
+    finally:
+        os.close(log)
+
+
+def run_once(command: tuple[str, ...], environ: dict[str, str], log: int, data: bytes, deadline: float) -> int | None:
+    """Run it once: None when a daemon answers, its exit status when it ended before. Raises `NotStarted`."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     try:
         watcher = detach(command, environ, log, writer)
     finally:
         os.close(writer)
-        os.close(log)
     try:
         while not answers(data):
             status = read_status(reader)
-            if status is not None and status != ALREADY_RUNNING:
-                raise NotStarted(read_reason(data, start) or f"it ended at once with status {status}")
+            if status is not None:
+                return status
             if time.monotonic() > deadline:
                 raise NotStarted(f"it does not answer; its log is {os.fsdecode(log_path(data))}")
             time.sleep(STEP)
@@ -176,6 +193,7 @@ def run_until_ready(command: tuple[str, ...], environ: dict[str, str], data: byt
         os.close(reader)
         os.kill(watcher, signal.SIGKILL)
         os.waitpid(watcher, 0)
+    return None
 
 
 def detach(command: tuple[str, ...], environ: dict[str, str], log: int, writer: int) -> int:

@@ -11,6 +11,10 @@ import _socket
 import posix
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 SECONDS = 0.7
 """The hard limit of a run, whatever hangs: standard input, the daemon, or the reader of the output."""
 MAX_BODY = 1024 * 1024
@@ -271,7 +275,7 @@ def run(verb: str, environ: dict[bytes, bytes], home: bytes) -> int:
     return 0
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> "NoReturn":
     """`statusline` or `hook`, then `--home DIR`. Leaves the process without its ceremony, which costs a tenth of a run."""
     _signal.signal(_signal.SIGALRM, out_of_time)
     _signal.setitimer(_signal.ITIMER_REAL, SECONDS)

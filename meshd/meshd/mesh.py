@@ -79,9 +79,12 @@ class Mesh:
 
     def grow(self, records: Sequence[Record]) -> None:
         """Extend the verified chain. Raises `ChainError` and changes nothing if any record breaks a rule."""
-        if not records:
-            return
-        self.chain = extend(self.chain, records)
+        if records:
+            self.adopt(extend(self.chain, records), records)
+
+    def adopt(self, state: ChainState, records: Sequence[Record]) -> None:
+        """Take over `state`, which `extend` made of our own and `records`."""
+        self.chain = state
         self.last = records[-1]
         self.hashes.extend(record.hash for record in records)
         self.rename()

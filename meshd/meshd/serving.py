@@ -79,11 +79,10 @@ async def serve(
 async def _open_identity(where: Paths, keystore: KeyStore, db: Database) -> Identity | None:
     """The identity with its generation risen, or None while the keys are locked. Never a second identity."""
     try:
-        identity = keystore.load()
-    except KeysNotReady as error:
+        return await take_identity(where, keystore, db, keystore.load())
+    except KeysNotReady as error:  # also a keyring that locks between being read and written
         log.warning("starting locked", error=error)
         return None
-    return await take_identity(where, keystore, db, identity)
 
 
 async def take_identity(where: Paths, keystore: KeyStore, db: Database, identity: Identity | None) -> Identity:

@@ -58,11 +58,16 @@ def is_script(path: Path) -> bool:
     return not path.suffix and path.parent.name == "bin" and path.read_bytes()[:2] == b"#!"
 
 
-def imports(source: Source) -> Iterator[tuple[int, str, bool]]:
+@cache
+def imports(source: Source) -> tuple[tuple[int, str, bool], ...]:
     """(line, dotted name, only for types) of every import, wherever it stands; relative ones made absolute.
 
     `from a import b` counts as a.b, which may be a module. A literal handed to `import_module` counts too.
     """
+    return tuple(found_imports(source))
+
+
+def found_imports(source: Source) -> Iterator[tuple[int, str, bool]]:
     typing = {id(node) for node in only_for_types(source.tree)}
     for node in ast.walk(source.tree):
         match node:

@@ -74,12 +74,32 @@ FENCES = [
         "the protocol does no I/O",
         below(PROTOCOL, without=(IO,)),
         any_of(
-            "trio", "trio_websocket", "websockets", "socket", "_socket", "ssl", "select", "selectors", "sqlite3", "apsw",
-            "time", "os", "posix", "subprocess", "threading", "signal", "tempfile", "shutil", "pathlib", "asyncio",
+            *[
+                "trio",
+                "trio_websocket",
+                "websockets",
+                "socket",
+                "_socket",
+                "ssl",
+                "select",
+                "selectors",
+                "sqlite3",
+                "apsw",
+                "time",
+                "os",
+                "posix",
+                "subprocess",
+                "threading",
+                "signal",
+                "tempfile",
+                "shutil",
+                "pathlib",
+                "asyncio",
+            ]
         ),
         "Logic decides without I/O, time or environment, so that it runs in a simulator and in any program: "
         "pass the value in, or put the pump in mesh_protocol/io",
-    ),  # fmt: skip
+    ),
     Fence(
         "the pumps stay below the protocol's logic",
         below(IO),
@@ -102,13 +122,29 @@ FENCES = [
         "what every command loads is loaded fast",
         below(WIRE, IO + "blocking.py"),
         any_of(
-            "typing", "dataclasses", "enum", "re", "json", "inspect", "contextlib", "pathlib", "socket", "selectors",
-            "threading", "asyncio", "logging", "trio", "datetime", "importlib",
+            *[
+                "typing",
+                "dataclasses",
+                "enum",
+                "re",
+                "json",
+                "inspect",
+                "contextlib",
+                "pathlib",
+                "socket",
+                "selectors",
+                "threading",
+                "asyncio",
+                "logging",
+                "trio",
+                "datetime",
+                "importlib",
+            ]
         ),
         "A command may take three bare starts in all (typing alone costs nearly one): "
         "import for types under TYPE_CHECKING, records from wire/record.py, _socket for socket",
         types_too=False,
-    ),  # fmt: skip
+    ),
     Fence(
         "the blocking pump is the wire's",
         below(IO + "blocking.py"),
@@ -192,15 +228,27 @@ SAMPLES = [
     ("the protocol does no I/O", "protocol/mesh_protocol/x.py", "import trio"),
     ("the protocol does no I/O", "protocol/mesh_protocol/ops/x.py", "from os import environ"),
     ("the protocol does no I/O", "protocol/mesh_protocol/x.py", "if TYPE_CHECKING:\n    import socket"),
-    ("the pumps stay below the protocol's logic", "protocol/mesh_protocol/io/x.py", "from mesh_protocol.keys import verify"),
+    (
+        "the pumps stay below the protocol's logic",
+        "protocol/mesh_protocol/io/x.py",
+        "from mesh_protocol.keys import verify",
+    ),
     ("the pumps stay below the protocol's logic", "protocol/mesh_protocol/io/x.py", "from ..keys import verify"),
     ("the pumps stay below the protocol's logic", "protocol/mesh_protocol/io/x.py", "from .. import chain"),
     ("the wire is the standard library and msgpack", "protocol/mesh_protocol/wire/x.py", "import msgspec"),
     ("the wire stands alone", "protocol/mesh_protocol/wire/x.py", "from mesh_protocol.op import Request"),
     ("what every command loads is loaded fast", "protocol/mesh_protocol/wire/x.py", "from typing import Final"),
     ("what every command loads is loaded fast", "protocol/mesh_protocol/io/blocking.py", "import socket"),
-    ("the blocking pump is the wire's", "protocol/mesh_protocol/io/blocking.py", "from mesh_protocol.io.link import Link"),
-    ("clients know the wire and the blocking pump alone", "clients/mesh_clients/x.py", "from mesh_protocol.io import stream"),
+    (
+        "the blocking pump is the wire's",
+        "protocol/mesh_protocol/io/blocking.py",
+        "from mesh_protocol.io.link import Link",
+    ),
+    (
+        "clients know the wire and the blocking pump alone",
+        "clients/mesh_clients/x.py",
+        "from mesh_protocol.io import stream",
+    ),
     ("clients know the wire and the blocking pump alone", "clients/mesh_clients/x.py", "from mesh_protocol import op"),
     ("clients are thin", "clients/mesh_clients/x.py", "import trio"),
     ("clients are thin", "clients/bin/mesh", "import click"),
@@ -224,10 +272,19 @@ def test_every_fence_has_such_a_sample():
 
 
 ALLOWED = [
-    ("protocol/mesh_protocol/wire/x.py", "from __future__ import annotations\nimport msgpack\nfrom collections import deque"),
+    (
+        "protocol/mesh_protocol/wire/x.py",
+        "from __future__ import annotations\nimport msgpack\nfrom collections import deque",
+    ),
     ("protocol/mesh_protocol/wire/x.py", "if TYPE_CHECKING:\n    from typing import Final"),
-    ("protocol/mesh_protocol/io/x.py", "import trio, apsw\nfrom mesh_protocol.wire.rpc import Peer\nfrom .link import Link"),
-    ("clients/mesh_clients/x.py", "import _socket, os\nfrom mesh_protocol.wire.errors import CODES\nfrom . import render"),
+    (
+        "protocol/mesh_protocol/io/x.py",
+        "import trio, apsw\nfrom mesh_protocol.wire.rpc import Peer\nfrom .link import Link",
+    ),
+    (
+        "clients/mesh_clients/x.py",
+        "import _socket, os\nfrom mesh_protocol.wire.errors import CODES\nfrom . import render",
+    ),
     ("clients/mesh_clients/thin.py", "import _socket, posix, sys"),
     ("meshd/meshd/x.py", "import trio\nfrom mesh_protocol.keys import SigningKey\nfrom meshd.keys import store"),
 ]

@@ -31,13 +31,14 @@ values: st.SearchStrategy[JsonValue] = st.recursive(
 
 async def attempt(side: Side, method: str, params: dict[str, JsonValue], body: bytes) -> None:
     """A call whose refusal, if any, must be one of the closed list and declared."""
+    code = None
     try:
         await side.connection.call(method, params, body, seconds=5)
     except RemoteError as error:
-        assert error.code in CODES
-        assert error.code != "internal", error
-        declared = OPERATIONS[method].errors if method in OPERATIONS else ()
-        assert error.code in UNIVERSAL | set(declared), f"{method} may not answer {error.code}"
+        code = error.code
+    assert code is None or code in CODES
+    declared = {None, *UNIVERSAL, *OPERATIONS[method].errors}
+    assert code in declared, f"{method} may not answer {code}"
 
 
 async def greeted(stand: Stand) -> tuple[bytes, Side, Side]:
@@ -53,7 +54,7 @@ def test_no_parameters_and_no_body_make_an_operation_fail_otherwise_than_declare
 ) -> None:
     fields = OPERATIONS[method].request.__struct_fields__
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(st.tuples(st.dictionaries(st.sampled_from(fields), values), st.binary(max_size=300)), max_size=8))
     def fuzz(calls: list[tuple[dict[str, JsonValue], bytes]]) -> None:
         trio.run(play, calls, tmp_path_factory.mktemp("garbage"))

@@ -544,6 +544,15 @@ def test_a_mesh_flag_where_it_means_nothing_is_refused(environ: dict) -> None:
     assert (done.returncode, done.stderr) == (2, b"mesh status: status takes no --mesh\n")
 
 
+def test_claude_codes_verbs_run_also_with_a_flag_before_them(scripted: Scripted, environ: dict) -> None:
+    scripted.on_request["statusline"] = lambda talker, request: talker.answer(request, {"exit": 0}, b"line")
+    scripted.start()
+    assert mesh(environ, "--no-start", "statusline").stdout == b"line"
+    probe = b'{"jsonrpc":"2.0","id":1,"method":"server/discover"}\n'
+    assert b"-32601" in mesh(environ, "--no-start", "--mesh", "team", "mcp", text=probe).stdout
+    assert scripted.requests[-1].params["env"]["MESH"] == "team"
+
+
 def test_output_that_nobody_reads_is_no_traceback(scripted: Scripted, environ: dict) -> None:
     peers = [{"to": "bob" * 100, "status": "idle", "online": True, "summary": "x" * 500} for _ in range(40)]
     scripted.on_request["peer.list"] = result({"peers": peers})

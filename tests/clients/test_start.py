@@ -179,6 +179,18 @@ def test_a_daemon_that_never_answers_is_given_up_in_time_and_left_running(enviro
     os.kill(int(pidfile.read_text()), signal.SIGKILL)
 
 
+def test_a_daemon_that_meets_one_just_stopping_is_run_again(environ: dict, home: Path, stopped_after: None) -> None:
+    first = json.loads(mesh(environ, "up", "--json").stdout)["pid"]
+    os.kill(first, signal.SIGSTOP)  # it holds the lock, and its socket is about to go
+    (home / "run" / "sock").unlink()
+    command = subprocess.Popen([*MESH, "status", "--json"], env=environ, stdout=subprocess.PIPE)
+    wait_until(lambda: b"already runs" in (home / "logs" / "daemon.log").read_bytes())
+    os.kill(first, signal.SIGKILL)
+    out, _ = command.communicate(timeout=30)
+    assert command.returncode == 0
+    assert json.loads(out)["pid"] != first
+
+
 def test_a_starter_that_is_killed_leaves_no_watcher_behind(environ: dict, home: Path) -> None:
     pidfile = home / "pid"
     command = ["/bin/sh", "-c", f"echo $$ > {pidfile}.new; mv {pidfile}.new {pidfile}; exec sleep 60"]

@@ -13,6 +13,7 @@ from mesh_clients.exits import INTERRUPTED, fail
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
     from mesh_clients.cli.invocation import Invocation
 
@@ -44,7 +45,9 @@ def run(name: str, arguments: list[str]) -> int:
         return print_verb(verb)
     if line.version:
         return handler("version")(invocation(verb, line))
-    if line.mesh and name != "mcp":
+    if name in own.DIRECT:
+        run_direct(name, line)
+    if line.mesh:
         raise MeshError("bad_request", what=f"{name} takes no --mesh")
     with invocation(verb, line) as called:
         return handler(name)(called)
@@ -56,6 +59,17 @@ def run_without_verb(line: Line) -> int:
     from mesh_clients.cli.help import print_overview
 
     return print_overview()
+
+
+def run_direct(name: str, line: Line) -> "NoReturn":
+    """A verb of Claude Code's that came with a flag before it. Does not return."""
+    if name == "mcp":
+        from mesh_clients.mcp.relay import main as relay
+
+        relay([name, *(["--mesh", line.mesh] if line.mesh else []), *([] if line.start else ["--no-start"])])
+    from mesh_clients.thin import main as thin
+
+    thin([name])
 
 
 def find_verb(name: str) -> Verb:

@@ -54,6 +54,9 @@ HANDLERS = {
 }
 """The module of this folder that runs a verb; any other is printed by the table."""
 
+DIRECT = ("mcp", "statusline", "hook")
+"""Run without any of this: the `mesh` script tells them apart before it imports anything."""
+
 ORDER = (
     ("Meshes", ("new", "invite", "join", "list")),
     ("Messages", ("peers", "send", "inbox", "message")),

@@ -14,6 +14,10 @@ from mesh_clients import thin
 from mesh_clients.build import BUILD
 from mesh_clients.mcp.exchange import MAX_LINE, Exchange
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 CHUNK = 65536
 PIPE_CHUNK = 4096
 """What a pipe that reports room takes without blocking (PIPE_BUF, pipe(7))."""
@@ -296,7 +300,7 @@ def leave(number: int, frame: object) -> None:
     posix._exit(0)
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> "NoReturn":
     """`mcp [--home DIR] [--mesh NAME] [--no-start]`."""
     _signal.signal(_signal.SIGINT, leave)
     _signal.signal(_signal.SIGTERM, leave)

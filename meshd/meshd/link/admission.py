@@ -15,14 +15,14 @@ from mesh_protocol.names import check_name, member_subject, seal_name
 from mesh_protocol.op import read_answer
 from mesh_protocol.pae import BadEncoding, unlst
 from mesh_protocol.seals import EpochSeal, seal_keys
+from mesh_protocol.tip import TipRef
 from mesh_protocol.wire.errors import MeshError, RemoteError
 from mesh_protocol.wire.items import pack_items
 
-from meshd.link.greeting import CALL_S, read_tip
+from meshd.link.greeting import CALL_S, agrees, keep_records, read_tip
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
-from meshd.store import meshes as store
 
 log = get_logger("admission")
 
@@ -38,12 +38,13 @@ class Change(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Membership:
-    """Appends to the chain of `mesh` over `connection`; `sync` fetches what others appended."""
+    """Appends to the chain of `mesh` over `connection`; `sync` fetches what others appended, `heard` takes a signed tip."""
 
     node: Node
     mesh: Mesh
     connection: Connection
     sync: Callable[[], Awaitable[None]]
+    heard: Callable[[TipRef], None]
 
     async def append(self, make: Callable[[Record], Change]) -> Change:
         """Append what `make` builds on the head; when somebody else was first, sync and build anew.
@@ -73,19 +74,12 @@ class Membership:
                 await self.sync()
                 continue
             tip = read_tip(self.mesh.id, self.mesh.row.broker_key, read_answer(TipAnswer, reply.result).tip)
-            await self._keep(change.records)
-            if len(self.mesh.hashes) == tip.chain_seq:
-                self.mesh.tip = tip
+            await keep_records(self.node, self.mesh, change.records)
+            self.heard(tip)
+            if not agrees(self.mesh, tip):
+                raise MeshError("broker_rollback", mesh=self.mesh.slug)
             return change
         raise MeshError("chain_conflict")
-
-    async def _keep(self, records: Sequence[Record]) -> None:
-        """Our own records were appended: extend in memory unless the tip's push was faster, then on the disk."""
-        new = [record for record in records if record.seq > len(self.mesh.hashes)]
-        self.mesh.grow(new)
-        rows = [(record.seq, record.encode()) for record in records]
-        await self.node.db.write(lambda tx: store.add_records(tx, self.mesh.id, rows))
-        self.node.events.publish("mesh", mesh=self.mesh.slug)
 
     async def open_invite(self, url: str, role: str, expires_ms: int) -> tuple[InviteLink, InviteId]:
         """A single-use invite and its link."""

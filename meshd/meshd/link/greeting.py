@@ -18,7 +18,7 @@ from mesh_protocol.hello import (
 from mesh_protocol.ids import DeviceId, MeshId
 from mesh_protocol.io.connection import Connection
 from mesh_protocol.keys import CryptoError, SignedPrekey, SigningKey, verify_prekey
-from mesh_protocol.members import settled
+from mesh_protocol.members import extend, settled
 from mesh_protocol.op import read_answer
 from mesh_protocol.seals import EpochSeal, MeshKeys, check_epoch_keys, open_keys
 from mesh_protocol.tip import Tip, TipRef, verify_tip
@@ -34,6 +34,8 @@ log = get_logger("link")
 
 CALL_S = 15.0
 """A broker that does not answer an ordinary call in this time counts as gone."""
+APPEND_RECORDS = 64
+"""Records in one append: what a broker takes."""
 
 
 class Greeting(NamedTuple):
@@ -101,43 +103,61 @@ def read_tip(mesh_id: MeshId, broker_key: bytes, encoded: bytes) -> TipRef:
     return tip.ref
 
 
-async def fetch_chain(connection: Connection, mesh: Mesh) -> list[Record]:
-    """Read and verify what the broker has beyond our records, and extend the mesh in memory. Returns the new records.
+async def keep_records(node: Node, mesh: Mesh, records: Sequence[Record]) -> None:
+    """Verify records, store them, then extend the mesh in memory: the disk is never behind what we act on.
+
+    Records that are here already are passed over. Raises `ChainError`, or `storage_full`, and then nothing is changed.
+    """
+    new = [record for record in records if record.seq > len(mesh.hashes)]
+    if not new:
+        return
+    before = mesh.chain
+    state = extend(before, new)
+    rows = [(record.seq, record.encode()) for record in new]
+    await node.db.write(lambda tx: store.add_records(tx, mesh.id, rows))
+    if mesh.chain is before:
+        mesh.adopt(state, new)
+    else:  # meanwhile an append of our own was taken in
+        mesh.grow([record for record in new if record.seq > len(mesh.hashes)])
+    node.events.publish("mesh", mesh=mesh.slug)
+
+
+async def fetch_chain(node: Node, connection: Connection, mesh: Mesh) -> None:
+    """Read, verify and keep what the broker has beyond our records.
 
     A page may end inside an append; its tail is read again with the next page.
     """
-    new: list[Record] = []
     while True:
         reply = await connection.call("chain.read", {"mesh": mesh.id, "after": len(mesh.hashes)}, seconds=CALL_S)
         answer = read_answer(ChainAnswer, reply.result)
         decoded = (Record.decode(item) for item in unpack_items(reply.body))
-        # Meanwhile an append of our own may have been taken in: its records are not taken twice.
         records = [record for record in decoded if record.seq > len(mesh.hashes)]
         whole = records[: settled(records)]
         if not mesh.hashes and whole and mesh_id_of(whole[0]) != mesh.id:
             raise MeshError("chain_invalid", why="it is another mesh's")
-        mesh.grow(whole)
-        new.extend(whole)
+        await keep_records(node, mesh, whole)
         if not answer.more or not whole:
             if len(whole) != len(records):
                 raise MeshError("chain_invalid", why="it ends in the middle of an append")
-            return new
+            return
 
 
 async def sync_chain(node: Node, connection: Connection, mesh: Mesh, tip: TipRef) -> None:
     """Bring our chain up to the broker's tip, and keep it. Raises `MeshError` with `broker_rollback` for another history."""
-    before = len(mesh.hashes)
-    new = await fetch_chain(connection, mesh) if tip.chain_seq > before else []
-    if new:
-        rows = [(record.seq, record.encode()) for record in new]
-        await node.db.write(lambda tx: store.add_records(tx, mesh.id, rows))
-        node.events.publish("mesh", mesh=mesh.slug)
-    ours = len(mesh.hashes)
-    if tip.chain_seq > ours or tip.chain_seq < 1 or mesh.hashes[tip.chain_seq - 1] != tip.chain_hash:
+    if tip.chain_seq > len(mesh.hashes):
+        await fetch_chain(node, connection, mesh)
+    if tip.chain_seq > len(mesh.hashes) or not agrees(mesh, tip):
         raise MeshError("broker_rollback", mesh=mesh.slug)
-    if tip.chain_seq < ours:
+    if tip.chain_seq < len(mesh.hashes):
         raise _Behind(tip)
     mesh.tip = tip
+
+
+def agrees(mesh: Mesh, tip: TipRef) -> bool:
+    """Whether a tip names a record of our chain; one beyond our chain does not disagree."""
+    if tip.chain_seq > len(mesh.hashes):
+        return True
+    return tip.chain_seq >= 1 and mesh.hashes[tip.chain_seq - 1] == tip.chain_hash
 
 
 class _Behind(MeshError):
@@ -149,17 +169,26 @@ class _Behind(MeshError):
 
 
 async def give_back(node: Node, connection: Connection, mesh: Mesh, behind: TipRef) -> None:
-    """Return to a broker that was restored from a backup the records it lost, then sync with its new tip."""
-    encoded = store.read_chain(node.db.reader, mesh.id)[behind.chain_seq :]
-    log.warning("the broker lost records, giving them back", mesh=Id(mesh.id), records=len(encoded))
-    reply = await connection.call(
-        "chain.append",
-        {"mesh": mesh.id, "previous": behind.chain_hash},
-        pack_items([pack_items(encoded), pack_items([])]),
-        seconds=CALL_S,
-    )
-    answer = read_answer(api.TipAnswer, reply.result)
-    mesh.tip = read_tip(mesh.id, mesh.row.broker_key, answer.tip)
+    """Return to a broker that was restored from a backup the records it lost, then sync with its new tip.
+
+    Raises `MeshError` with `broker_rollback` when it stays behind all the same.
+    """
+    lost = [Record.decode(data) for data in store.read_chain(node.db.reader, mesh.id)[behind.chain_seq :]]
+    log.warning("the broker lost records, giving them back", mesh=Id(mesh.id), records=len(lost))
+    previous, tip = behind.chain_hash, behind
+    while lost:
+        part = lost[:APPEND_RECORDS]
+        part = part[: settled(part)]
+        lost = lost[len(part) :]
+        reply = await connection.call(
+            "chain.append",
+            {"mesh": mesh.id, "previous": previous},
+            pack_items([pack_items([record.encode() for record in part]), pack_items([])]),
+            seconds=CALL_S,
+        )
+        previous = part[-1].hash
+        tip = read_tip(mesh.id, mesh.row.broker_key, read_answer(api.TipAnswer, reply.result).tip)
+    await sync_chain(node, connection, mesh, tip)
 
 
 async def follow_tip(node: Node, connection: Connection, mesh: Mesh, tip: TipRef) -> None:

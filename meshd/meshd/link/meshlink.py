@@ -31,7 +31,7 @@ from mesh_protocol.wire.rpc import NotificationReceived
 from meshd.failure import first_error
 from meshd.inbox import Inbox
 from meshd.link.admission import Membership
-from meshd.link.greeting import CALL_S, Greeting, follow_tip, read_tip, say_hello, take_seals
+from meshd.link.greeting import CALL_S, Greeting, agrees, follow_tip, read_tip, say_hello, take_seals
 from meshd.link.joining import Joiner
 from meshd.link.mailer import Mailer
 from meshd.link.receiver import Receiver
@@ -78,10 +78,16 @@ class MeshLink:
     _syncing: trio.Lock = field(default_factory=trio.Lock)
 
     def __post_init__(self) -> None:
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """What belongs to one stay at the broker: after a refusal nothing of the last one is left."""
         node, connection = self.parts.node, self.greeting.connection
         self.mailer = Mailer(node, self.mesh, connection, self.parts.outbox.queue(self.mesh.id))
-        self.receiver = Receiver(node, self.mesh, connection, self.parts.inbox, self.sync, self.raise_alarm)
-        self.membership = Membership(node, self.mesh, connection, self.sync)
+        self.receiver = Receiver(node, self.mesh, connection, self.parts.inbox, self.sync)
+        self.membership = Membership(node, self.mesh, connection, self.sync, self._take_tip)
+        self._tip = None
+        self._requests = []
 
     # Life.
 
@@ -102,6 +108,7 @@ class MeshLink:
             if self.mesh.row.trouble:
                 await trio.sleep_forever()
             await trio.sleep(REFUSED_RETRY_S)
+            self._begin_anew()
             if self.mesh.link is LinkState.REFUSED:
                 self._move(LinkEvent.TRY)
 
@@ -194,7 +201,12 @@ class MeshLink:
         except CryptoError:
             log.warning("a tip with a wrong signature", mesh=Id(self.mesh.id))
             return
-        if self._tip is None or tip.chain_seq > self._tip.chain_seq or tip.log_seq > self._tip.log_seq:
+        self._take_tip(tip)
+
+    def _take_tip(self, tip: TipRef) -> None:
+        """Note a tip that the broker signed: a newer one, or one that proves another history."""
+        newest = self._tip
+        if newest is None or tip.chain_seq >= newest.chain_seq or not agrees(self.mesh, tip):
             self._tip = tip
             self.tips.set()
 
@@ -204,12 +216,20 @@ class MeshLink:
         self.tips = trio.Event()
 
     async def sync(self) -> None:
-        """Bring the chain up to the newest tip that the broker has signed on this connection."""
+        """Bring the chain up to the newest tip that the broker has signed on this connection.
+
+        Raises `MeshError` with `broker_rollback` when that tip is of another history.
+        """
         async with self._syncing:
             tip = self._tip
-            if tip is None or tip.chain_seq <= len(self.mesh.hashes):
+            if tip is None:
                 return
-            await follow_tip(self.parts.node, self.greeting.connection, self.mesh, tip)
+            if not agrees(self.mesh, tip):
+                raise MeshError("broker_rollback", mesh=self.mesh.slug)
+            if tip.chain_seq > len(self.mesh.hashes):
+                await follow_tip(self.parts.node, self.greeting.connection, self.mesh, tip)
+            elif tip.chain_seq == len(self.mesh.hashes):
+                self.mesh.tip = tip
         if self.mesh.keys is not None and self.mesh.state.epoch not in self.mesh.keys.epochs:
             await take_seals(self.parts.node, self.greeting.connection, self.mesh)
         await self.receiver.chain_grew()
@@ -217,10 +237,6 @@ class MeshLink:
     async def _run_tips(self) -> None:
         while True:
             await self._next_tip()
-            tip = self._tip
-            if tip is not None and tip.chain_seq == len(self.mesh.hashes) and self.mesh.hashes[-1] == tip.chain_hash:
-                self.mesh.tip = tip
-                continue
             await self.sync()
 
     # Presence.

@@ -2,10 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 from mesh_protocol.broker_api import MAIL_ACK
+from mesh_protocol.ids import DeviceId
 from mesh_protocol.io.connection import Connection
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.io.sqlite import Pending, StorageFailed
@@ -20,21 +21,36 @@ from meshd.node import Node
 log = get_logger("receiver")
 
 WINDOW: Final = 512
-"""Envelopes that may wait here: twice the broker's credit window, so that an honest broker never fills it."""
+WINDOW_BYTES: Final = 8 * 1024 * 1024
+"""Envelopes that may be here without an acknowledgement: twice the broker's credit window, which an honest one keeps."""
+MAX_HELD: Final = 128
+"""Of these, so many may wait for a newer chain: half the broker's window, so that the rest goes on."""
+MAX_HELD_OF_ONE: Final = 32
+"""And so many of one author: a member whose claims nothing supports cannot hold up the others' messages."""
+
+
+class Held(NamedTuple):
+    """An envelope that waits for a newer chain."""
+
+    mseq: int
+    author: DeviceId
+    envelope: bytes
 
 
 @dataclass(slots=True, eq=False)
 class Receiver:
-    """`sync` brings the chain up to date; `raise_alarm` stops sending in a mesh and says why."""
+    """`sync` brings the chain up to date. What was taken counts against the window until it is acknowledged."""
 
     node: Node
     mesh: Mesh
     connection: Connection
     inbox: Inbox
     sync: Callable[[], Awaitable[None]]
-    raise_alarm: Callable[[str], Awaitable[None]]
     acks: AckTracker = field(default_factory=AckTracker)
-    _held: list[tuple[int, bytes]] = field(default_factory=list)
+    _held: list[Held] = field(default_factory=list)
+    _open: dict[int, list[int]] = field(default_factory=dict)
+    _open_rows: int = 0
+    _open_bytes: int = 0
     _send: trio.MemorySendChannel[tuple[int, bytes]] = field(init=False)
     _receive: trio.MemoryReceiveChannel[tuple[int, bytes]] = field(init=False)
     _ack: trio.Event = field(default_factory=trio.Event)
@@ -44,11 +60,19 @@ class Receiver:
 
     def take(self, mseq: int, envelope: bytes) -> bool:
         """Queue an arrived envelope; false when the broker overruns its credit, and the connection should end."""
-        try:
-            self._send.send_nowait((mseq, envelope))
-        except trio.WouldBlock:
+        size = len(envelope)
+        if self._open_rows >= WINDOW or (self._open_rows and self._open_bytes + size > WINDOW_BYTES):
             return False
+        self._open.setdefault(mseq, []).append(size)
+        self._open_rows += 1
+        self._open_bytes += size
+        self._send.send_nowait((mseq, envelope))
         return True
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of envelopes that are here and not acknowledged."""
+        return self._open_bytes
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -59,8 +83,8 @@ class Receiver:
     async def chain_grew(self) -> None:
         """Judge again what waited for a newer chain."""
         held, self._held = self._held, []
-        for mseq, envelope in held:
-            self.take(mseq, envelope)
+        for each in held:
+            self._send.send_nowait((each.mseq, each.envelope))
 
     async def _judge(self, nursery: trio.Nursery, mseq: int, envelope: bytes) -> None:
         verdict = self.inbox.judge(self.mesh, envelope)
@@ -77,18 +101,30 @@ class Receiver:
                 self._acknowledge(mseq)
             case "bounce":
                 await self._bounce(mseq, verdict, envelope)
-            case "wait":  # an unsupported claim holds only its author's message, here and unacknowledged
-                log.warning(
-                    "a message waits for a newer chain", why=Word(verdict.why.replace(" ", "-")), mesh=Id(self.mesh.id)
-                )
-                self._held.append((mseq, envelope))
-            case "fork":
-                self._held.append((mseq, envelope))
-                await self.raise_alarm(verdict.why)
+            case "wait" | "fork":
+                await self._hold(mseq, verdict, envelope)
             case _:
-                log.warning("an envelope was dropped", why=Word(verdict.why.replace(" ", "-")), mesh=Id(self.mesh.id))
-                self.node.events.publish("dropped", mesh=self.mesh.slug, why=verdict.why)
-                self._acknowledge(mseq)
+                self._drop(mseq, verdict.why)
+
+    async def _hold(self, mseq: int, verdict: Verdict, envelope: bytes) -> None:
+        """An unsupported claim about the chain holds its author's message, here and unacknowledged, and nobody else's
+        (crypto design 2.4). Of what is too much the author is told, if the chain lists him, so that he seals it anew."""
+        assert verdict.outer is not None
+        author = verdict.outer.from_device
+        log.warning("a message waits for a newer chain", why=Word(verdict.why.replace(" ", "-")), mesh=Id(self.mesh.id))
+        if verdict.signed is not None:
+            self.mesh.note_doubt(author, verdict.why, self.node.now())
+        if len(self._held) < MAX_HELD and sum(each.author == author for each in self._held) < MAX_HELD_OF_ONE:
+            self._held.append(Held(mseq, author, envelope))
+        elif self.mesh.state.is_active(author):
+            await self._bounce(mseq, verdict._replace(why="unreadable"), envelope)
+        else:
+            self._drop(mseq, verdict.why)
+
+    def _drop(self, mseq: int, why: str) -> None:
+        log.warning("an envelope was dropped", why=Word(why.replace(" ", "-")), mesh=Id(self.mesh.id))
+        self.node.events.publish("dropped", mesh=self.mesh.slug, why=why)
+        self._acknowledge(mseq)
 
     async def _committed(self, mseq: int, pending: Pending[Stored]) -> None:
         try:
@@ -115,6 +151,12 @@ class Receiver:
         self._acknowledge(mseq)
 
     def _acknowledge(self, mseq: int) -> None:
+        sizes = self._open.get(mseq)
+        if sizes:
+            self._open_rows -= 1
+            self._open_bytes -= sizes.pop()
+            if not sizes:
+                del self._open[mseq]
         self.acks.add(mseq)
         self._ack.set()
 

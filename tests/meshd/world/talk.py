@@ -40,7 +40,11 @@ class Talk:
         body = params.pop("body", b"")
         if operation is not None and operation.payload in params:
             body = params.pop(operation.payload).encode()
-        reply = await self.connection.call(method, params, body, seconds=PATIENCE_S)
+        try:
+            reply = await self.connection.call(method, params, body, seconds=PATIENCE_S)
+        except MeshError:
+            self.machine.world.raise_bugs()  # the cause, rather than what the caller was told
+            raise
         answer = reply.result
         assert isinstance(answer, dict)
         if operation is not None and operation.texts:

@@ -104,6 +104,7 @@ class World:
         """What `condition` gives once it is true; fails the story when that takes longer than `seconds` virtual ones."""
         with trio.move_on_after(seconds):
             while True:
+                self.raise_bugs()
                 found = condition()
                 value: T = await found if inspect.isawaitable(found) else found  # type: ignore[assignment]
                 if value:
@@ -123,11 +124,14 @@ class World:
 
     def check(self) -> None:
         """Nothing went wrong that no test asked for."""
-        for method, error in self.bugs:
-            raise AssertionError(f"internal error in {method}") from error
+        self.raise_bugs()
         assert not self.log, f"errors were logged: {[(str(r.msg), r.__dict__.get('mesh_fields')) for r in self.log]}"
         for house in self.network.brokers.values():
             assert not [line for line in house.log if '"level": "error"' in line], house.log
+
+    def raise_bugs(self) -> None:
+        for method, error in self.bugs:
+            raise AssertionError(f"internal error in {method}") from error
 
 
 class _Errors(logging.Handler):
