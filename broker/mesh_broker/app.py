@@ -96,7 +96,7 @@ class Broker:
         self._draining = False
         self.floor = Floor(self.limits, measure)
         steady_clock = steady(clock, trio.current_time)
-        self.rooms = Rooms(store, key)
+        self.rooms = Rooms(store, key, self.limits.kept_records)
         self._gate = Gate(
             store,
             self.rooms,
@@ -110,7 +110,7 @@ class Broker:
             rng,
             self.floor.require,
         )
-        self._dispatcher = Dispatcher(self._gate.hello)
+        self._dispatcher = Dispatcher(self._gate.hello, self.limits, trio.current_time)
         self._add_handlers(store, steady_clock)
         self._sweeper = Sweeper(self.clients, store, self.limits, self.metrics, self.log, steady_clock, self.floor)
         self.metrics.gauge("connections", "connections that are open", lambda: len(self.clients))
@@ -131,14 +131,14 @@ class Broker:
         answer(PrekeyPut, prekeys.put, max_body=MAX_PREKEY)
         answer(PrekeyTake, prekeys.take)
         mailboxes = Mailboxes(store, limits, metrics, MailRates(limits, now), clock, require_room)
-        answer(MailSend, mailboxes.send, max_body=MAX_ENVELOPE)
+        answer(MailSend, mailboxes.send, max_body=MAX_ENVELOPE, rated=False)
         answer(MailResume, mailboxes.resume)
-        answer(MailAck, mailboxes.acknowledge)
+        answer(MailAck, mailboxes.acknowledge, rated=False)
         answer(Stats, mailboxes.stats)
         self._dispatcher.listen(MailAck, mailboxes.acknowledged)
         live = LiveLane(limits, metrics, now)
         answer(LiveSubscribe, live.subscribe)
-        answer(LivePublish, live.publish, max_body=MAX_LIVE_FRAME)
+        answer(LivePublish, live.publish, max_body=MAX_LIVE_FRAME, rated=False)
         self._dispatcher.listen(LivePublish, live.fan_out)
         joins = Joins(store, limits, metrics, clock, now, require_room)
         answer(JoinAsk, joins.ask, max_body=MAX_JOIN)

@@ -7,6 +7,7 @@ chain that nobody accepts. It could still lie; daemons verify for themselves.
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import trio
 from mesh_protocol.broker_api import (
     ChainAnswer,
     ChainAppend,
@@ -36,6 +37,7 @@ from mesh_broker.store.interface import ChainEnd, Growth, Store
 
 MAX_APPEND_RECORDS: Final = 64
 MAX_APPEND_SEALS: Final = 2048
+DECODE_STEP: Final = 128
 PAGE_BYTES: Final = 256 * 1024
 PAGE_RECORDS: Final = 256
 START: Final = ChainEnd(0, b"", 0, EMPTY_LOG_HEAD)
@@ -66,7 +68,7 @@ class Chains:
         if wait:
             raise MeshError("rate_limited", retry_after=round(wait, 3))
         self._require_room()
-        records, seals = read_append(body)
+        records, seals = await read_append(body)
         async with room.appending:
             session.require_right()  # the append we waited for may have removed this device
             if request.previous != room.state.head:
@@ -104,14 +106,18 @@ class Chains:
         return DONE
 
 
-def read_append(body: bytes) -> tuple[list[Record], list[EpochSeal]]:
-    """The records and seals of an append's body. Raises `chain_invalid`."""
+async def read_append(body: bytes) -> tuple[list[Record], list[EpochSeal]]:
+    """The records and seals of an append's body, a few at a time. Raises `chain_invalid`."""
     try:
         parts = unlst(body, max_items=2)
         if len(parts) != 2:
             raise BadEncoding("an append has a list of records and a list of seals")
         records = [Record.decode(item) for item in unlst(parts[0], max_items=MAX_APPEND_RECORDS)]
-        seals = [EpochSeal.decode(item) for item in unlst(parts[1], max_items=MAX_APPEND_SEALS)]
+        items = unlst(parts[1], max_items=MAX_APPEND_SEALS)
+        seals: list[EpochSeal] = []
+        for start in range(0, len(items), DECODE_STEP):
+            seals += [EpochSeal.decode(item) for item in items[start : start + DECODE_STEP]]
+            await trio.lowlevel.checkpoint()
     except BadEncoding as error:
         raise MeshError("chain_invalid", why=str(error)) from None
     if not records:

@@ -17,6 +17,7 @@ from mesh_broker.metrics import Metrics
 from mesh_broker.outbound import Outbound
 
 if TYPE_CHECKING:
+    from mesh_broker.acks import AckQueue
     from mesh_broker.rooms import Room
     from mesh_broker.stream import MailStream
 
@@ -42,7 +43,7 @@ THIS_PROCESS = PeerInfo("this process", True)
 class Session:
     """A connection that proved a key for one mesh: a device's, or with `invite` the key of an open invite."""
 
-    __slots__ = ("asked", "box", "channels", "client", "device", "generation", "invite", "room", "stream")
+    __slots__ = ("acks", "asked", "box", "channels", "client", "device", "generation", "invite", "room", "stream")
 
     def __init__(
         self, client: "Client", room: "Room", device: DeviceId, box: int, generation: int, invite: InviteId | None
@@ -57,6 +58,7 @@ class Session:
         self.asked: DeviceId | None = None
         """The device that asked to be admitted over this connection."""
         self.stream: MailStream | None = None
+        self.acks: AckQueue | None = None
         self.channels: frozenset[bytes] = frozenset()
 
     def require_right(self) -> None:

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from mesh_protocol import broker_api
 from mesh_protocol.broker_api import Hello
-from mesh_protocol.ids import MeshId
+from mesh_protocol.ids import DeviceId, MeshId
 from mesh_protocol.io.connection import Reply
 from mesh_protocol.op import Operation, Request, Tier, operation_of, read_request
 from mesh_protocol.registry import operations_in
@@ -19,6 +19,7 @@ from mesh_protocol.wire.framing import MAX_BODY
 from mesh_protocol.wire.rpc import NotificationReceived, Params, RequestReceived
 
 from mesh_broker.client import Client, Session
+from mesh_broker.limits import Buckets, Limits
 
 R = TypeVar("R", bound=Request)
 
@@ -31,20 +32,24 @@ MAX_HELLO_BODY: Final = 64 * 1024
 class Dispatcher:
     """All handlers of a broker. `complete` it before serving."""
 
-    def __init__(self, greeter: Greeter) -> None:
+    def __init__(self, greeter: Greeter, limits: Limits, now: Callable[[], float]) -> None:
         self._greeter = greeter
+        self._rate: Buckets[tuple[MeshId, DeviceId]] = Buckets(limits.call_rate, limits.call_burst, now)
+        self._unrated: set[str] = set()
         self._operations = operations_in([broker_api])
         self._handlers: dict[str, Callable[[Session, Request, bytes], Awaitable[Reply]]] = {}
         self._listeners: dict[str, Callable[[Session, Request, bytes], None]] = {}
         self._max_body: dict[str, int] = {}
 
-    def answer(self, request: type[R], handler: Handler[R], *, max_body: int = 0) -> None:
-        """Let `handler` answer requests of this class."""
+    def answer(self, request: type[R], handler: Handler[R], *, max_body: int = 0, rated: bool = True) -> None:
+        """Let `handler` answer requests of this class; with `rated` false it bounds its calls itself."""
         method = operation_of(request).method
         if method in self._handlers:
             raise ValueError(f"{method} has two handlers")
         self._handlers[method] = handler  # type: ignore[assignment]  # it is only called with its own class
         self._max_body[method] = max_body
+        if not rated:
+            self._unrated.add(method)
 
     def listen(self, request: type[R], listener: Callable[[Session, R, bytes], None]) -> None:
         """Let `listener` take this class when it comes as a notification. Its refusals go nowhere."""
@@ -91,6 +96,9 @@ class Dispatcher:
         if session.invite is not None and operation.tier > Tier.STATUS:
             raise MeshError("not_allowed", why="an invite's key may only read the chain and ask to join")
         session.require_right()
+        wait = 0.0 if operation.method in self._unrated else self._rate.take((session.room.mesh, session.device))
+        if wait:
+            raise MeshError("rate_limited", retry_after=round(wait, 3))
         require_size(operation, body, self._max_body[operation.method])
         return session, read_request(operation, params)
 

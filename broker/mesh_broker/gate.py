@@ -31,7 +31,7 @@ from mesh_protocol.wire.errors import MeshError
 from mesh_broker.chain import START, grow, judge
 from mesh_broker.client import CLOSE_POLICY, CLOSE_REPLACED, Client, Session
 from mesh_broker.invites import GRACE_DAYS
-from mesh_broker.limits import DAY_MS, Limits, Strikes
+from mesh_broker.limits import DAY_MS, Buckets, Limits, Strikes
 from mesh_broker.log import Log
 from mesh_broker.metrics import Metrics
 from mesh_broker.outbound import notification
@@ -70,6 +70,7 @@ class Gate:
         self._clock = clock
         self._rng = rng
         self._require_room = require_room
+        self._rate: Buckets[bytes] = Buckets(limits.hello_rate, limits.hello_burst, now)
         self._strikes: Strikes[tuple[str, bytes, bool]] = Strikes(
             limits.hello_failures, limits.hello_window, limits.hello_penalty, now
         )
@@ -108,7 +109,12 @@ class Gate:
             hello = self._prove(client, request)
             genuine = True
             self._require_no_penalty((*who, True))
+            wait = self._rate.take(request.device)
+            if wait:
+                raise MeshError("rate_limited", retry_after=round(wait, 3))
             mesh = MeshId(request.mesh)
+            if mesh not in client.sessions and len(client.sessions) >= self._limits.meshes_per_connection:
+                raise MeshError("broker_refused", why="too many meshes on one connection: open another")
             room = await self._rooms.find(mesh)
             if room is None:
                 room = await self._create(client, request, hello, body)
@@ -177,7 +183,7 @@ class Gate:
         device = DeviceId(request.device)
         if not room.state.is_active(device):
             raise MeshError("broker_refused", why="this device is not in the mesh")
-        box = self._store.box(room.mesh, device)
+        box = room.box(device)
         assert box is not None
         known = self._store.mailbox(box).generation
         if request.generation > known:
@@ -210,6 +216,8 @@ class Gate:
         older = room.attach(session)
         client.sessions[room.mesh] = session
         if older is not None:
+            if older.stream is not None:
+                older.stream.stop()
             older.client.close_soon(CLOSE_REPLACED, "a newer connection of this device took over")
 
     def _answer(self, client: Client, hello: ClientHello, signature: bytes, room: Room) -> Reply:

@@ -38,6 +38,13 @@ class Limits:
     """A message that arrives in pieces must by then come in at `stall_rate` bytes a second."""
     stall_rate: float = 1024.0
 
+    call_rate: float = 200.0
+    call_burst: int = 2000
+    """Calls of one device in one mesh; sending, acknowledging and publishing have bounds of their own."""
+    hello_rate: float = 2.0
+    hello_burst: int = 300
+    """Genuine hellos of one key, in all its meshes."""
+    meshes_per_connection: int = 256
     hello_failures: int = 5
     """Refused hellos of one claimed device from one address in `hello_window` seconds, then a penalty."""
     hello_window: float = 60.0
@@ -71,6 +78,8 @@ class Limits:
     append_burst: int = 100
     """Appends of one device to the chain, which is kept for ever."""
     chain_records: int = 10_000
+    kept_records: int = 20_000
+    """Records of meshes that nobody is connected to, kept verified in memory: a few MiB."""
     prekey_rate: float = 100 / 60
     prekey_burst: int = 100
     live_rate: float = 50.0

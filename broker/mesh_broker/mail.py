@@ -15,15 +15,19 @@ from mesh_protocol.op import write_answer
 from mesh_protocol.pae import BadEncoding
 from mesh_protocol.wire.errors import MeshError
 
+from mesh_broker.acks import AckQueue
 from mesh_broker.chain import DONE
 from mesh_broker.client import Session
-from mesh_broker.limits import DAY_MS, Limits
+from mesh_broker.limits import DAY_MS, MIB, Limits
 from mesh_broker.metrics import Metrics
 from mesh_broker.rates import MailRates
 from mesh_broker.rooms import Room
 from mesh_broker.store.interface import Accepted, Mail, MailKey, Promise, Quota, Store
 from mesh_broker.stream import MailStream
 
+MAX_ACCEPTING_BYTES: Final = 64 * MIB
+"""Envelopes that wait for their commit, all senders together: a disk that is slower than the network is said so."""
+RETRY_SECONDS: Final = 0.25
 LANES: Final = {Lane.NOW.value: 0, Lane.NEXT.value: 1, Lane.LOW.value: 2}
 
 
@@ -52,6 +56,7 @@ class Mailboxes:
             int(limits.mailbox_bytes * limits.member_share),
         )
         self._accepting: dict[MailKey, Promise[Accepted]] = {}
+        self._accepting_bytes = 0
 
     # Sending.
 
@@ -65,7 +70,7 @@ class Mailboxes:
     def _take(self, session: Session, body: bytes) -> Promise[Accepted] | Accepted:
         outer = _outer(session, body)
         room = session.room
-        box = self._store.box(room.mesh, outer.to_device)
+        box = room.box(outer.to_device)
         if box is None:
             raise MeshError("unknown_device")
         key = MailKey(session.box, box, outer.msg_id, outer.attempt)
@@ -81,17 +86,21 @@ class Mailboxes:
         if not room.state.is_active(outer.to_device):
             raise MeshError("unknown_device")
         self._require_room()
+        if self._accepting_bytes > MAX_ACCEPTING_BYTES:
+            raise MeshError("rate_limited", retry_after=RETRY_SECONDS)
         now = self._clock()
         if outer.expires_ms <= now:
             raise MeshError("bad_envelope", why="the message has expired")
         expires = min(outer.expires_ms, now + self._limits.mail_days * DAY_MS)
         mail = Mail(key, member.member_id, LANES[outer.lane], expires, body)
         promise = self._accepting[key] = self._store.accept(room.mesh, mail, self._quota, now)
-        promise.settled(lambda: self._settled(room, outer, promise, key))
+        self._accepting_bytes += len(body)
+        promise.settled(lambda: self._settled(room, outer, promise, mail))
         return promise
 
-    def _settled(self, room: Room, outer: Outer, promise: Promise[Accepted], key: MailKey) -> None:
-        del self._accepting[key]
+    def _settled(self, room: Room, outer: Outer, promise: Promise[Accepted], mail: Mail) -> None:
+        del self._accepting[mail.key]
+        self._accepting_bytes -= len(mail.envelope)
         if not promise.succeeded:
             self._metrics.count("mail_refused_total")
             return
@@ -110,7 +119,7 @@ class Mailboxes:
         sacks = _ranges(request.sacks)
         box = self._store.mailbox(session.box, request.acked)
         if request.acked < box.next_mseq:  # else this broker was restored, and the numbers mean other envelopes
-            self._acknowledge(session, request.acked, sacks)
+            self._store.acknowledge(session.box, request.acked, sacks)
         if session.stream is not None:
             session.stream.stop()
         session.stream = MailStream(
@@ -123,16 +132,14 @@ class Mailboxes:
         return Reply(write_answer(answer), sent=stream.start)
 
     def acknowledge(self, session: Session, request: MailAck, body: bytes) -> Awaitable[Reply]:
-        return self._done(self._acknowledge(session, request.acked, _ranges(request.sacks)))
+        sacks = _released(session, request)
+        return self._done(self._store.acknowledge(session.box, request.acked, sacks))
 
     def acknowledged(self, session: Session, request: MailAck, body: bytes) -> None:
-        """The same as a notification."""
-        self._acknowledge(session, request.acked, _ranges(request.sacks))
-
-    def _acknowledge(self, session: Session, acked: int, sacks: Sequence[tuple[int, int]]) -> Promise[int]:
-        if session.stream is not None:
-            session.stream.release(acked, sacks)
-        return self._store.acknowledge(session.box, acked, sacks)
+        """The same as a notification, durable a little later."""
+        if session.acks is None:
+            session.acks = AckQueue(self._store, session.box)
+        session.acks.add(request.acked, _released(session, request))
 
     async def _done(self, promise: Promise[int]) -> Reply:
         await promise.wait()
@@ -154,6 +161,14 @@ def _outer(session: Session, body: bytes) -> Outer:
     if outer.mesh_id != session.room.mesh or outer.from_device != session.device:
         raise MeshError("not_allowed", why="the envelope is not from this device in this mesh")
     return outer
+
+
+def _released(session: Session, request: MailAck) -> list[tuple[int, int]]:
+    """Give the stream's window back; the ranges, checked."""
+    sacks = _ranges(request.sacks)
+    if session.stream is not None:
+        session.stream.release(request.acked, sacks)
+    return sacks
 
 
 def _ranges(sacks: Sequence[Sequence[int]]) -> list[tuple[int, int]]:

@@ -46,7 +46,7 @@ class Prekeys:
             raise MeshError("not_allowed", why="an invite's key may take the prekeys of signers only")
         found: list[bytes] = []
         for device in map(DeviceId, request.devices):
-            box = self._store.box(session.room.mesh, device) if state.is_active(device) else None
+            box = session.room.box(device) if state.is_active(device) else None
             prekey = self._store.prekey(box) if box is not None else None
             if prekey is not None:
                 found.append(prekey)

@@ -17,8 +17,6 @@ from mesh_broker.client import Session
 from mesh_broker.outbound import notification
 from mesh_broker.store.interface import ChainEnd, Store
 
-KEPT: Final = 128
-"""Meshes kept in memory although nobody is connected."""
 VERIFY_STEP: Final = 64
 """Records verified in one go, about 4 ms; others get their turn between."""
 
@@ -26,7 +24,7 @@ VERIFY_STEP: Final = 64
 class Room:
     """One mesh. `state` is what the broker itself verified; `end` and `tip` say how far it has come."""
 
-    def __init__(self, mesh: MeshId, state: ChainState, end: ChainEnd, key: SigningKey) -> None:
+    def __init__(self, mesh: MeshId, state: ChainState, end: ChainEnd, key: SigningKey, store: Store) -> None:
         self.mesh = mesh
         self.appending = trio.Lock()
         self.sessions: dict[DeviceId, Session] = {}
@@ -34,6 +32,8 @@ class Room:
         self.channels: dict[bytes, dict[Session, None]] = {}
         self.pins = 0
         self._key = key
+        self._store = store
+        self._boxes: dict[DeviceId, int] = {}
         self.advance(state, end)
 
     def advance(self, state: ChainState, end: ChainEnd) -> None:
@@ -47,6 +47,15 @@ class Room:
         frame = notification(TIP, TipPush(mesh=self.mesh, tip=self.tip))
         for session in (*self.sessions.values(), *self.invited):
             session.client.outbound.tip(self.mesh, frame)
+
+    def box(self, device: DeviceId) -> int | None:
+        """The box of a device that the chain has ever listed."""
+        box = self._boxes.get(device)
+        if box is None and device in self.state.devices:
+            box = self._store.box(self.mesh, device)
+            if box is not None:
+                self._boxes[device] = box
+        return box
 
     def attach(self, session: Session) -> Session | None:
         """Let a session in; the one of the same device that it replaces is returned."""
@@ -81,10 +90,11 @@ class Room:
 
 
 class Rooms:
-    """All rooms of a broker; a room that nobody needs is forgotten after a while."""
+    """All rooms of a broker. Those that nobody needs stay while their chains have `kept_records` together."""
 
-    def __init__(self, store: Store, key: SigningKey) -> None:
+    def __init__(self, store: Store, key: SigningKey, kept_records: int) -> None:
         self._store = store
+        self._kept_records = kept_records
         self._key = key
         self._rooms: OrderedDict[MeshId, Room] = OrderedDict()
         self._loading: dict[MeshId, trio.Lock] = {}
@@ -128,16 +138,14 @@ class Rooms:
             after = 0 if state is None else state.seq
             if after == end.seq:
                 assert state is not None
-                return Room(mesh, state, end, self._key)
+                return Room(mesh, state, end, self._key, self._store)
             page = [Record.decode(data) for data in self._store.records(mesh, after, VERIFY_STEP, 2**31)]
             state = extend(state, page[: settled(page)])  # a page may end inside an append
             await trio.lowlevel.checkpoint()
 
     def _forget_unused(self) -> None:
-        excess = len(self._rooms) - KEPT
-        for mesh, room in tuple(self._rooms.items()) if excess > 0 else ():
-            if not room.pins:
-                del self._rooms[mesh]
-                excess -= 1
-            if excess <= 0:
-                return
+        kept = 0
+        for room in [room for room in reversed(self._rooms.values()) if not room.pins]:
+            kept += room.end.seq
+            if kept > self._kept_records:
+                del self._rooms[room.mesh]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from mesh_protocol.ids import DeviceId
 from mesh_protocol.ops.daemon import Check
 
 from meshd.link.table import LinkState
@@ -109,10 +110,45 @@ def _mesh(app: "App", mesh: Mesh) -> Iterator[Check]:
         yield Check(name=name, ok="bad", text=f"{mesh.link.value}: {mesh.link_why or 'not connected yet'}", fix=fix)
     else:
         yield Check(name=name, ok="ok", text=f"online; members: {len(mesh.state.members)}", fix="")
+    yield from _doubts(app, mesh)
     waiting = count_waiting(app.node.db.reader, mesh.id)
     if waiting:
         fix = "they go out by themselves when the broker takes them"
         yield Check(name=f"outbox {mesh.slug}", ok="warn", text=f"{waiting} messages wait for the broker", fix=fix)
+
+
+def _doubts(app: "App", mesh: Mesh) -> Iterator[Check]:
+    """What a broker or a member showed since the start that does not fit."""
+    now, doubts = app.node.now(), mesh.doubts
+    if doubts.history_ms and not mesh.alarm:
+        text = (
+            f"{_ago(now - doubts.history_ms)} the broker showed another history of the membership; it shows ours again"
+        )
+        fix = "ask whoever runs the broker whether it was restored from a backup; if not, use another one"
+        yield Check(name=f"history {mesh.slug}", ok="warn", text=text, fix=fix)
+    if doubts.mailbox_ms:
+        text = f"{_ago(now - doubts.mailbox_ms)} the broker had lost a part of its mail: it was restored from a backup"
+        fix = (
+            "what it had accepted and not delivered is lost: its senders see it stay at accepted, and can send it again"
+        )
+        yield Check(name=f"mailbox {mesh.slug}", ok="warn", text=text, fix=fix)
+    for device, why in doubts.authors.items():
+        text = f"messages of {_person(mesh, device)} wait: {why}"
+        fix = "compare mesh status with theirs: either the broker shows you two different memberships, or their machine errs"
+        yield Check(name=f"membership {mesh.slug}", ok="bad", text=text, fix=fix)
+    for device, count in doubts.late(now):
+        text = f"{count} messages of {_person(mesh, device)} did not arrive, though later ones did"
+        fix = "ask them: mesh message ID shows what got no further than accepted; the broker may hold it back"
+        yield Check(name=f"gap {mesh.slug}", ok="warn", text=text, fix=fix)
+
+
+def _person(mesh: Mesh, device: DeviceId) -> str:
+    member = mesh.state.member_of(device)
+    return mesh.name_of(member.member_id) if member is not None else device.hex()[:8]
+
+
+def _ago(ms: int) -> str:
+    return f"{ms // 60_000} minutes ago" if ms >= 120_000 else "just now"
 
 
 def _sessions(app: "App") -> Iterator[Check]:

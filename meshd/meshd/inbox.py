@@ -159,7 +159,7 @@ class Inbox:
         )
         state = "stored" if address.known else "no_such_session"
         reason = "" if address.known else "no session of that name; it waits in the person's inbox"
-        missing = mesh.note_got(message.from_device, message.stream_seq)
+        missing = mesh.note_got(message.from_device, message.stream_seq, now)
         if missing:
             log.warning("gap in a sender's stream", mesh=Id(mesh.id), missing=missing)
             self.node.events.publish("gap", mesh=mesh.slug, sender=mesh.name_of(message.from_member), missing=missing)

@@ -12,6 +12,7 @@ from mesh_protocol.names import compare_form, member_subject, open_name
 from mesh_protocol.seals import MeshKeys
 from mesh_protocol.tip import TipRef
 
+from meshd.doubts import Doubts
 from meshd.link.table import LinkEvent, LinkState, advance
 from meshd.store.meshes import MeshRow
 
@@ -49,6 +50,7 @@ class Mesh:
     names: dict[MemberId, str] = field(default_factory=dict)
     alarm: str = ""
     """Why sending is stopped: the broker served another history. Empty: all is well."""
+    doubts: Doubts = field(default_factory=Doubts)
 
     @property
     def id(self) -> MeshId:
@@ -125,9 +127,12 @@ class Mesh:
         self.streams[device] = Stream(sent + 1, got)
         return sent + 1
 
-    def note_got(self, device: DeviceId, number: int) -> int:
+    def note_got(self, device: DeviceId, number: int, now_ms: int) -> int:
         """Note a number of the stream from `device`; returns how many are missing before it."""
         sent, got = self.streams.get(device, Stream(0, 0))
         missing = number - got - 1 if got and number > got + 1 else 0
         self.streams[device] = Stream(sent, max(got, number))
+        self.doubts.came(device, number)
+        if missing:
+            self.doubts.miss(device, got + 1, number, now_ms)
         return missing

@@ -186,10 +186,7 @@ def open_join_request(data: bytes, invite_pub: bytes) -> JoinRequest:
 
     The caller finds `invite_pub` on its verified chain under the invite id and the mesh it expects, and compares both.
     """
-    if len(data) > MAX_JOIN_REQUEST:
-        raise BadEncoding(f"a join request of {len(data)} bytes is above the {MAX_JOIN_REQUEST} allowed")
-    signed, names, invite_sig, device_sig = unlst_exactly(data, _REQUEST_FIELDS)
-    fields, _, _ = split_signed(signed, "join-request", _SIGNED_FIELDS, 0)
+    signed, names, invite_sig, device_sig, fields = _split_request(data)
     mesh_id, invite_id, device, spk, tip, names_hash = fields
     if sha256(names).digest() != names_hash:
         raise BadEncoding("a join request whose names are not the ones it was signed with")
@@ -205,6 +202,21 @@ def open_join_request(data: bytes, invite_pub: bytes) -> JoinRequest:
     verify(request.device, signed, device_sig)
     verify_prekey(request.spk, request.mesh_id, request.device)
     return request
+
+
+def claimed_invite(data: bytes) -> InviteId:
+    """The invite id that a request names, unverified, to find the public key to open it with. Raises BadEncoding."""
+    claimed = _split_request(data)[4][1]
+    require_size(claimed, INVITE_ID_SIZE, "invite_id")
+    return InviteId(claimed)
+
+
+def _split_request(data: bytes) -> tuple[bytes, bytes, bytes, bytes, list[bytes]]:
+    if len(data) > MAX_JOIN_REQUEST:
+        raise BadEncoding(f"a join request of {len(data)} bytes is above the {MAX_JOIN_REQUEST} allowed")
+    signed, names, invite_sig, device_sig = unlst_exactly(data, _REQUEST_FIELDS)
+    fields, _, _ = split_signed(signed, "join-request", _SIGNED_FIELDS, 0)
+    return signed, names, invite_sig, device_sig, fields
 
 
 def seal_joiner_name(mesh_id: MeshId, invite_id: InviteId, device: DeviceId, name: str, to: SignedPrekey) -> SealedName:

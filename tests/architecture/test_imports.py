@@ -29,6 +29,10 @@ def any_of(*roots: str) -> Callable[[str], bool]:
     return lambda name: within(name, *roots)
 
 
+def words(text: str) -> list[str]:
+    return text.split()
+
+
 def all_but(*roots: str) -> Callable[[str], bool]:
     return lambda name: not within(name, *roots)
 
@@ -74,28 +78,9 @@ FENCES = [
         "the protocol does no I/O",
         below(PROTOCOL, without=(IO,)),
         any_of(
-            *[
-                "trio",
-                "trio_websocket",
-                "websockets",
-                "socket",
-                "_socket",
-                "ssl",
-                "select",
-                "selectors",
-                "sqlite3",
-                "apsw",
-                "time",
-                "os",
-                "posix",
-                "subprocess",
-                "threading",
-                "signal",
-                "tempfile",
-                "shutil",
-                "pathlib",
-                "asyncio",
-            ]
+            *words(
+                "trio trio_websocket websockets socket _socket ssl select selectors sqlite3 apsw time os posix subprocess threading signal tempfile shutil pathlib asyncio"
+            )
         ),
         "Logic decides without I/O, time or environment, so that it runs in a simulator and in any program: "
         "pass the value in, or put the pump in mesh_protocol/io",
@@ -122,24 +107,9 @@ FENCES = [
         "what every command loads is loaded fast",
         below(WIRE, IO + "blocking.py"),
         any_of(
-            *[
-                "typing",
-                "dataclasses",
-                "enum",
-                "re",
-                "json",
-                "inspect",
-                "contextlib",
-                "pathlib",
-                "socket",
-                "selectors",
-                "threading",
-                "asyncio",
-                "logging",
-                "trio",
-                "datetime",
-                "importlib",
-            ]
+            *words(
+                "typing dataclasses enum re json inspect contextlib pathlib socket selectors threading asyncio logging trio datetime importlib"
+            )
         ),
         "A command may take three bare starts in all (typing alone costs nearly one): "
         "import for types under TYPE_CHECKING, records from wire/record.py, _socket for socket",

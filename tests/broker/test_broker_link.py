@@ -87,6 +87,26 @@ async def test_a_message_the_socket_took_in_part_is_finished_before_the_next() -
         assert link.send_now(b"third")
 
 
+async def test_several_frames_at_once_arrive_in_order_and_after_what_was_begun() -> None:
+    async with linked() as (link, far), trio.open_nursery() as nursery:
+        assert link.send_now(bytes(500_000))
+        nursery.start_soon(link.send_many, [b"one", b"x" * 300_000, b"three"])
+        assert await Reader(far).read(4) == [bytes(500_000), b"one", b"x" * 300_000, b"three"]
+
+
+async def test_nothing_is_sent_after_the_close(virtual_clock: trio.testing.MockClock) -> None:
+    async with linked() as (link, far):
+        far.send(frame(b"", opcode=8))
+        with pytest.raises(LinkClosed):
+            await link.receive()
+        with pytest.raises(LinkClosed):
+            await link.send(b"too late")
+        assert not link.send_now(b"too late")
+        link.ping()
+        far.settimeout(1)
+        assert far.recv(100) == b"\x88\x00"
+
+
 async def test_a_busy_link_takes_nothing_without_waiting() -> None:
     async with linked() as (link, far), trio.open_nursery() as nursery:
         nursery.start_soon(link.send, bytes(500_000))

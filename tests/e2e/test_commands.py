@@ -157,14 +157,13 @@ def test_an_agent_may_send_but_not_invite(alone: Home) -> None:
     hello = '{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}'
     script = (
         f"echo '{hello}' | {MESH} mcp; {MESH} send alice 'from the agent' --json; {MESH} invite --json; "
-        f"{MESH} new other --json; {MESH} inbox --json"
+        f"{MESH} new other --json"
     )
     with StandIn(alone, ["/bin/sh", "-c", script]) as session:
-        greeted, sent, invited, made, inbox = (session.hear() for _ in range(5))
+        greeted, sent, invited, made = (session.hear() for _ in range(4))
     assert greeted["result"]["serverInfo"]["name"] == "meshd"
     assert sent["state"] == "stored"
     assert {invited["error"]["code"], made["error"]["code"]} <= {"guarded", "not_allowed"}
-    assert inbox["messages"] == []  # the session's own: the person's message is not the agent's to read
     assert alone.texts() == ["from the agent"]
 
 

@@ -13,6 +13,7 @@ from mesh_protocol.chain import Record
 from mesh_protocol.keys import SigningKey
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.items import pack_items
+from trio.testing import MockClock
 
 OTHER_BROKER = SigningKey.from_seed(seeded("another broker"))
 
@@ -51,7 +52,7 @@ async def _require_mends(core: Core, town: Town) -> None:
 # Who the broker is.
 
 
-async def test_a_broker_with_another_key_than_the_chain_names_is_refused(town: Town) -> None:
+async def test_a_broker_with_another_key_than_the_chain_names_is_refused(town: Town, autojump_clock: MockClock) -> None:
     def lie(said: Said) -> list[Said]:
         return [said.with_value(broker_key=OTHER_BROKER.public) if said.is_news("challenge") else said]
 
@@ -61,7 +62,9 @@ async def test_a_broker_with_another_key_than_the_chain_names_is_refused(town: T
 
 
 @pytest.mark.parametrize("field", ["sig", "session_id", "version", "server_ms"])
-async def test_a_hello_that_the_broker_did_not_sign_is_refused(town: Town, field: str) -> None:
+async def test_a_hello_that_the_broker_did_not_sign_is_refused(
+    town: Town, autojump_clock: MockClock, field: str
+) -> None:
     def lie(said: Said) -> list[Said]:
         if not said.is_answer_to("hello"):
             return [said]
@@ -73,7 +76,7 @@ async def test_a_hello_that_the_broker_did_not_sign_is_refused(town: Town, field
     await _require_mends(bob, town)
 
 
-async def test_an_answer_of_an_earlier_hello_is_refused(town: Town) -> None:
+async def test_an_answer_of_an_earlier_hello_is_refused(town: Town, autojump_clock: MockClock) -> None:
     (earlier,) = [s for s in town.liars["bob"].heard if s.is_answer_to("hello") and s.value["tip"]][-1:]
 
     def lie(said: Said) -> list[Said]:
@@ -87,7 +90,7 @@ async def test_an_answer_of_an_earlier_hello_is_refused(town: Town) -> None:
 # How far its chain is.
 
 
-async def test_a_tip_at_hello_that_the_broker_did_not_sign_is_refused(town: Town) -> None:
+async def test_a_tip_at_hello_that_the_broker_did_not_sign_is_refused(town: Town, autojump_clock: MockClock) -> None:
     bob = town.cores["bob"]
     forged = signed_tip(bob, chain_of(bob), OTHER_BROKER)
 
@@ -99,7 +102,7 @@ async def test_a_tip_at_hello_that_the_broker_did_not_sign_is_refused(town: Town
     await _require_mends(bob, town)
 
 
-async def test_a_pushed_tip_that_the_broker_did_not_sign_changes_nothing(town: Town) -> None:
+async def test_a_pushed_tip_that_the_broker_did_not_sign_changes_nothing(town: Town, autojump_clock: MockClock) -> None:
     bob = town.cores["bob"]
     records = chain_of(bob)
     ghost = ghost_record(bob, records[-1], MALLORY)
@@ -136,7 +139,7 @@ async def _require_alarm(core: Core, town: Town) -> None:
     assert "mallory" not in [row["to"] for row in (await core.call("peer.list", mesh="team"))["peers"]]
 
 
-async def test_a_fork_of_the_same_length_at_hello_raises_the_alarm(town: Town) -> None:
+async def test_a_fork_of_the_same_length_at_hello_raises_the_alarm(town: Town, autojump_clock: MockClock) -> None:
     bob = town.cores["bob"]
     records = chain_of(bob)
     fork = [*records[:-1], ghost_record(bob, records[-2], town.cores["alice"].app.node.key)]
@@ -145,7 +148,7 @@ async def test_a_fork_of_the_same_length_at_hello_raises_the_alarm(town: Town) -
     await _require_mends(bob, town)
 
 
-async def test_a_longer_fork_at_hello_raises_the_alarm(town: Town) -> None:
+async def test_a_longer_fork_at_hello_raises_the_alarm(town: Town, autojump_clock: MockClock) -> None:
     bob, key = town.cores["bob"], town.cores["alice"].app.node.key
     records = chain_of(bob)
     fork = [*records[:-1], ghost_record(bob, records[-2], key)]
@@ -156,7 +159,7 @@ async def test_a_longer_fork_at_hello_raises_the_alarm(town: Town) -> None:
     await _require_mends(bob, town)
 
 
-async def test_a_fork_pushed_as_a_signed_tip_raises_the_alarm_at_once(town: Town) -> None:
+async def test_a_fork_pushed_as_a_signed_tip_raises_the_alarm_at_once(town: Town, autojump_clock: MockClock) -> None:
     """Two tips that the broker signed and that disagree: the proof itself."""
     bob = town.cores["bob"]
     records = chain_of(bob)
@@ -166,7 +169,9 @@ async def test_a_fork_pushed_as_a_signed_tip_raises_the_alarm_at_once(town: Town
     await _require_mends(bob, town)
 
 
-async def test_a_shorter_chain_is_given_back_its_records_and_one_that_stays_short_raises_the_alarm(town: Town) -> None:
+async def test_a_shorter_chain_is_given_back_its_records_and_one_that_stays_short_raises_the_alarm(
+    town: Town, autojump_clock: MockClock
+) -> None:
     bob = town.cores["bob"]
     short = chain_of(bob)[:-1]
     tip = signed_tip(bob, short)
@@ -181,7 +186,7 @@ async def test_a_shorter_chain_is_given_back_its_records_and_one_that_stays_shor
     await _require_mends(bob, town)
 
 
-async def test_an_append_answered_with_another_history_raises_the_alarm(town: Town) -> None:
+async def test_an_append_answered_with_another_history_raises_the_alarm(town: Town, autojump_clock: MockClock) -> None:
     alice = town.cores["alice"]
     records = chain_of(alice)
     fork = [*records, invite_record(alice, records[-1], alice.app.node.key, "a record nobody asked for")]
@@ -193,7 +198,7 @@ async def test_an_append_answered_with_another_history_raises_the_alarm(town: To
 
 
 @pytest.mark.parametrize("signer", ["nobody", "the broker", "a mere member"])
-async def test_a_member_that_no_signer_added_is_not_folded(town: Town, signer: str) -> None:
+async def test_a_member_that_no_signer_added_is_not_folded(town: Town, autojump_clock: MockClock, signer: str) -> None:
     bob = town.cores["bob"]
     key = {"nobody": MALLORY, "the broker": BROKER_KEY, "a mere member": bob.app.node.key}[signer]
     records = chain_of(bob)
@@ -204,7 +209,9 @@ async def test_a_member_that_no_signer_added_is_not_folded(town: Town, signer: s
     await _require_mends(bob, town)
 
 
-async def test_a_chain_that_breaks_off_in_its_second_page_leaves_disk_and_memory_equal(town: Town) -> None:
+async def test_a_chain_that_breaks_off_in_its_second_page_leaves_disk_and_memory_equal(
+    town: Town, autojump_clock: MockClock
+) -> None:
     alice, bob = town.cores["alice"], town.cores["bob"]
     town.liars["bob"].refusing = True
     await town.liars["bob"].cut()
@@ -233,7 +240,9 @@ async def test_a_chain_that_breaks_off_in_its_second_page_leaves_disk_and_memory
     assert not bob.failures, bob.failures
 
 
-async def test_a_link_lost_between_two_pages_leaves_disk_and_memory_equal(town: Town) -> None:
+async def test_a_link_lost_between_two_pages_leaves_disk_and_memory_equal(
+    town: Town, autojump_clock: MockClock
+) -> None:
     alice, bob = town.cores["alice"], town.cores["bob"]
     town.liars["bob"].refusing = True
     await town.liars["bob"].cut()
@@ -259,7 +268,7 @@ async def test_a_link_lost_between_two_pages_leaves_disk_and_memory_equal(town: 
     assert len(chain_of(bob)) == bob.mesh().state.seq == alice.mesh().state.seq
 
 
-async def test_a_swapped_prekey_is_never_sealed_to(town: Town) -> None:
+async def test_a_swapped_prekey_is_never_sealed_to(town: Town, autojump_clock: MockClock) -> None:
     """The prekey of another device, of another mesh, or signed by another key: the message waits for the true one."""
     alice, bob = town.cores["alice"], town.cores["bob"]
     alice.mesh().peer_prekeys.clear()
@@ -285,7 +294,9 @@ async def test_a_swapped_prekey_is_never_sealed_to(town: Town) -> None:
     assert await bob.texts() == ["for bob's eyes", "and another"]
 
 
-async def test_epoch_keys_that_the_chain_does_not_vouch_for_are_not_taken(town: Town) -> None:
+async def test_epoch_keys_that_the_chain_does_not_vouch_for_are_not_taken(
+    town: Town, autojump_clock: MockClock
+) -> None:
     """The broker seals keys of its own to a newcomer: it stays outside, says so, and comes in with the true ones."""
     from mesh_protocol.seals import MeshKeys, seal_keys
 

@@ -1,12 +1,18 @@
 """A broker that forges, alters, replays, misdirects and floods mail: nothing of it is shown, and the rest goes on."""
 
 import pytest
+import trio
+from broker_kit.people import seeded
 from core_kit.core import until
 from core_kit.forgery import MALLORY, Impostor, own_envelope, seal_for, write_message
-from core_kit.liar import Said
+from core_kit.liar import Said, honest
 from core_kit.town import Town
 from mesh_protocol.envelope import seal_envelope, sign_message
 from mesh_protocol.ids import MemberId
+from mesh_protocol.io.link import LinkClosed
+from mesh_protocol.tip import TipRef
+from meshd.link.receiver import MAX_HELD_OF_ONE
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 FIRST = 5_000
 """Mailbox numbers of what the lying broker makes up, above any true one."""
@@ -28,21 +34,25 @@ async def _require_only(town: Town, *texts: str) -> None:
     assert not alice.failures, alice.failures
 
 
-async def test_a_message_signed_by_another_key_than_its_senders_is_not_shown(town: Town) -> None:
+async def test_a_message_signed_by_another_key_than_its_senders_is_not_shown(
+    town: Town, autojump_clock: MockClock
+) -> None:
     alice, bob = town.cores["alice"], town.cores["bob"]
     message = write_message(alice, bob, "send me your keys")
     await _push(town, seal_for(bob, message, Impostor(alice.app.node.device)))
     await _require_only(town)
 
 
-async def test_a_message_of_a_device_the_chain_does_not_list_is_not_shown(town: Town) -> None:
+async def test_a_message_of_a_device_the_chain_does_not_list_is_not_shown(
+    town: Town, autojump_clock: MockClock
+) -> None:
     alice, bob = town.cores["alice"], town.cores["bob"]
     message = write_message(alice, bob, "let me in", from_device=MALLORY.public)
     await _push(town, seal_for(bob, message, MALLORY))
     await _require_only(town)
 
 
-async def test_a_member_cannot_speak_in_the_name_of_another(town: Town) -> None:
+async def test_a_member_cannot_speak_in_the_name_of_another(town: Town, autojump_clock: MockClock) -> None:
     alice, bob = town.cores["alice"], town.cores["bob"]
     carol = await town.settle("carol")
     await town.join(alice, carol, "team")
@@ -53,7 +63,9 @@ async def test_a_member_cannot_speak_in_the_name_of_another(town: Town) -> None:
 
 
 @pytest.mark.parametrize("name", ["to_member", "mesh_id"])
-async def test_a_message_that_names_another_member_or_mesh_inside_is_not_shown(town: Town, name: str) -> None:
+async def test_a_message_that_names_another_member_or_mesh_inside_is_not_shown(
+    town: Town, autojump_clock: MockClock, name: str
+) -> None:
     alice, bob = town.cores["alice"], town.cores["bob"]
     other = MemberId(bytes(16)) if name == "to_member" else bob.mesh("safe").id
     message = write_message(alice, bob, "not for you", **{name: other})
@@ -67,9 +79,10 @@ async def test_a_message_that_names_another_member_or_mesh_inside_is_not_shown(t
     await _require_only(town)
 
 
-async def test_an_envelope_altered_in_any_byte_is_not_shown_and_the_true_one_is(town: Town) -> None:
-    alice, bob = town.cores["alice"], town.cores["bob"]
-    liar = town.liars["bob"]
+async def test_an_envelope_altered_in_any_byte_is_not_shown_and_the_true_one_is(
+    town: Town, autojump_clock: MockClock
+) -> None:
+    alice, liar = town.cores["alice"], town.liars["bob"]
     altered = 0
 
     def alter(said: Said) -> list[Said]:
@@ -77,7 +90,7 @@ async def test_an_envelope_altered_in_any_byte_is_not_shown_and_the_true_one_is(
         if not said.is_news("mail") or altered:
             return [said]
         forgeries = []
-        for place in [*range(0, 420), *range(420, len(said.body), 37)]:
+        for place in [*range(420), *range(420, len(said.body), 37)]:
             body = bytearray(said.body)
             body[place] ^= 1 << place % 8
             forgeries.append(said.changed(body=bytes(body)).with_value(mseq=FIRST + place))
@@ -90,7 +103,7 @@ async def test_an_envelope_altered_in_any_byte_is_not_shown_and_the_true_one_is(
     await _require_only(town, "in my own words")
 
 
-async def test_every_byte_of_an_envelope_counts(town: Town) -> None:
+async def test_every_byte_of_an_envelope_counts(town: Town, autojump_clock: MockClock) -> None:
     """As above without the daemon's window: the judge alone, over every byte."""
     alice, bob = town.cores["alice"], town.cores["bob"]
     true = own_envelope(alice, bob, "in my own words")
@@ -101,7 +114,7 @@ async def test_every_byte_of_an_envelope_counts(town: Town) -> None:
         assert bob.app.inbox.judge(bob.mesh(), bytes(body)).kind != "take", place
 
 
-async def test_a_replayed_envelope_is_shown_once_also_after_a_restart(town: Town) -> None:
+async def test_a_replayed_envelope_is_shown_once_also_after_a_restart(town: Town, autojump_clock: MockClock) -> None:
     alice, bob = town.cores["alice"], town.cores["bob"]
     await alice.send("bob", "once")
     (envelope,) = [said.body for said in town.liars["bob"].mail()]
@@ -112,7 +125,7 @@ async def test_a_replayed_envelope_is_shown_once_also_after_a_restart(town: Town
     await _require_only(town, "once")
 
 
-async def test_an_envelope_of_one_mesh_is_not_taken_in_another(town: Town) -> None:
+async def test_an_envelope_of_one_mesh_is_not_taken_in_another(town: Town, autojump_clock: MockClock) -> None:
     alice, bob = town.cores["alice"], town.cores["bob"]
     await alice.send("bob", "only in safe", mesh="safe")
     message = write_message(alice, bob, "from team")
@@ -123,8 +136,8 @@ async def test_an_envelope_of_one_mesh_is_not_taken_in_another(town: Town) -> No
     assert "from team" not in await bob.texts("safe")
 
 
-async def test_an_envelope_for_somebody_else_is_not_shown(town: Town) -> None:
-    alice, bob = town.cores["alice"], town.cores["bob"]
+async def test_an_envelope_for_somebody_else_is_not_shown(town: Town, autojump_clock: MockClock) -> None:
+    alice = town.cores["alice"]
     carol = await town.settle("carol")
     await town.join(alice, carol, "team")
     await alice.send("carol", "for carol alone")
@@ -135,7 +148,9 @@ async def test_an_envelope_for_somebody_else_is_not_shown(town: Town) -> None:
     assert await carol.texts() == ["for carol alone"]
 
 
-async def test_a_signed_message_cannot_be_forwarded_as_if_meant_for_another(town: Town) -> None:
+async def test_a_signed_message_cannot_be_forwarded_as_if_meant_for_another(
+    town: Town, autojump_clock: MockClock
+) -> None:
     """Bob, gone bad, seals what alice wrote to him for carol, as if she had written it to carol."""
     alice, bob = town.cores["alice"], town.cores["bob"]
     carol = await town.settle("carol")
@@ -157,50 +172,112 @@ async def test_a_signed_message_cannot_be_forwarded_as_if_meant_for_another(town
     assert not carol.failures
 
 
-async def test_two_envelopes_under_one_number_are_both_kept_and_numbers_may_jump(town: Town) -> None:
+async def test_two_envelopes_under_one_number_are_both_kept_and_numbers_may_jump(
+    town: Town, autojump_clock: MockClock
+) -> None:
     bob = town.cores["bob"]
     alice = town.cores["alice"]
     mesh = bob.mesh().id
     for number, mseq in enumerate((7, 7, 2**63 - 1, 0, 7, 900_000)):
         await town.liars["bob"].news("mail", own_envelope(alice, bob, f"{number}", number), mesh=mesh, mseq=mseq)
-    await until(lambda: bob.app.reading is not None, "nothing")
     await _require_only(town, "0", "1", "2", "3", "4", "5")
 
 
-async def test_a_flood_beyond_the_window_ends_the_connection_and_costs_no_memory(town: Town) -> None:
-    alice, bob = town.cores["alice"], town.cores["bob"]
-    liar = town.liars["bob"]
-    before = liar.connections
-    envelope = bytes(1024 * 1024)
-    worst = 0
-
-    def measure() -> int:
-        link = bob.app.brokers.link_of(bob.mesh())
-        return link.receiver.waiting_bytes if link is not None else 0
-
+async def test_a_flood_beyond_the_window_ends_the_connection_and_costs_no_memory(
+    town: Town, autojump_clock: MockClock
+) -> None:
+    bob, liar = town.cores["bob"], town.liars["bob"]
+    mesh, before, worst = bob.mesh(), liar.connections, 0
     for number in range(600):
-        if liar.connections != before:
-            break
+        link = bob.app.brokers.link_of(mesh)
+        worst = max(worst, link.receiver.waiting_bytes if link is not None else 0)
         try:
-            await liar.news("mail", envelope, mesh=bob.mesh().id, mseq=FIRST + number)
-        except Exception:
+            await liar.news("mail", bytes(1024 * 1024), mesh=mesh.id, mseq=FIRST + number)
+        except LinkClosed:
             break
-        worst = max(worst, measure())
-    assert worst <= 32 * 1024 * 1024
+    assert 0 < worst <= 8 * 1024 * 1024
+    await until(lambda: liar.connections > before, "a new connection")
     await bob.until_online()
     await _require_only(town)
-    assert alice.mesh().link.value == "online"
 
 
-async def test_messages_that_wait_for_a_chain_are_bounded(town: Town) -> None:
-    """Envelopes of unknown senders are held for a newer chain: as many as a window, not as many as a broker likes."""
-    alice, bob = town.cores["alice"], town.cores["bob"]
-    held = 0
-    for number in range(1500):
+async def test_messages_of_unknown_senders_do_not_pile_up(town: Town, autojump_clock: MockClock) -> None:
+    """They may be of a member the chain here does not show yet, so they wait; as few as a window bears."""
+    alice, bob, liar = town.cores["alice"], town.cores["bob"], town.liars["bob"]
+    mesh, held = bob.mesh(), 0
+    for number in range(400):
         message = write_message(alice, bob, "let me in", number, from_device=MALLORY.public)
-        envelope = seal_for(bob, message, MALLORY)
-        await town.liars["bob"].news("mail", envelope, mesh=bob.mesh().id, mseq=FIRST + number)
-        link = bob.app.brokers.link_of(bob.mesh())
-        held = max(held, len(link.receiver._held) if link is not None else 0)
-    assert 0 < held <= 512
+        await liar.news("mail", seal_for(bob, message, MALLORY), mesh=mesh.id, mseq=FIRST + number)
+        await wait_all_tasks_blocked()
+        link = bob.app.brokers.link_of(mesh)
+        held = max(held, len(link.receiver.held) if link is not None else 0)
+    assert held == MAX_HELD_OF_ONE
     await _require_only(town)
+
+
+async def test_a_member_who_names_another_membership_holds_up_only_himself_and_is_named(
+    town: Town, autojump_clock: MockClock
+) -> None:
+    """A bare claim is no evidence against the broker: it stops neither sending nor anybody else's messages."""
+    alice, bob = town.cores["alice"], town.cores["bob"]
+    carol = await town.settle("carol")
+    await town.join(alice, carol, "team")
+    await until(lambda: carol.app.node.device in bob.mesh().state.devices, "carol on bob's chain")
+    here = TipRef(bob.mesh().state.seq, seeded("another head"), 0, bytes(32))
+    ahead = TipRef(bob.mesh().state.seq + 5, seeded("a head to come"), 0, bytes(32))
+    for number, tip in enumerate([here, ahead] * 150):
+        envelope = own_envelope(carol, bob, "believe me", number, tip=tip)
+        await town.liars["bob"].news("mail", envelope, mesh=bob.mesh().id, mseq=FIRST + number)
+        await wait_all_tasks_blocked()
+    finding = await bob.finding("membership team")
+    assert finding["ok"] == "bad"
+    assert "carol" in finding["text"]
+    await bob.send("alice", "I can still speak")
+    await _require_only(town)
+    # An honest word of hers is taken, and clears her.
+    await carol.send("bob", "it was a misunderstanding")
+    assert (await bob.texts())[-1] == "it was a misunderstanding"
+    assert "membership team" not in [c["name"] for c in (await bob.call("daemon.doctor"))["checks"]]
+
+
+async def test_a_message_that_names_a_newer_chain_is_taken_when_that_chain_is_here(
+    town: Town, autojump_clock: MockClock
+) -> None:
+    alice, bob, liar = town.cores["alice"], town.cores["bob"], town.liars["bob"]
+    liar.down = lambda said: [] if said.is_news("tip") else [said]
+    await alice.call("mesh.invite", mesh="team")
+    sent = await alice.call("message.send", "from the future", to="bob", mesh="team")
+    await until(lambda: liar.mail(), "the envelope")
+    await wait_all_tasks_blocked()
+    assert await bob.texts() == []
+    liar.down = honest
+    (tip,) = [said for said in liar.heard if said.is_news("tip")][-1:]
+    await liar.say(tip)
+    await until(lambda: bob.mesh().state.seq == alice.mesh().state.seq, "the chain")
+    await alice.send("bob", "the last word")
+    assert await bob.texts() == ["from the future", "the last word"]
+    assert await alice.state_of(sent["id"]) == "stored"
+
+
+async def test_mail_that_the_broker_holds_back_is_told(town: Town, autojump_clock: MockClock) -> None:
+    alice, bob, liar = town.cores["alice"], town.cores["bob"], town.liars["bob"]
+    await alice.send("bob", "one")
+    kept: list[Said] = []
+
+    def swallow(said: Said) -> list[Said]:
+        if said.is_news("mail") and not kept:
+            kept.append(said)
+            return []
+        return [said]
+
+    liar.down = swallow
+    lost = await alice.call("message.send", "two", to="bob", mesh="team")
+    await alice.send("bob", "three")
+    await trio.sleep(61)
+    finding = await bob.finding("gap team")
+    assert finding["ok"] == "warn"
+    assert "1 messages of alice" in finding["text"]
+    assert await alice.state_of(lost["id"]) == "accepted"
+    await liar.say(kept[0])  # late, and welcome
+    await until(lambda: not list(bob.mesh().doubts.late(2**62)), "the gap to close")
+    assert await bob.texts() == ["one", "three", "two"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mesh_mutations import items_of
 from mesh_protocol.chain import AddDevice, AddMember, Epoch, Genesis, InviteOpen, Record, decode_body
 from mesh_protocol.envelope import open_envelope, parse_outer
-from mesh_protocol.invite import SealedName, open_join_request, parse_link
+from mesh_protocol.invite import SealedName, claimed_invite, open_join_request, parse_link
 from mesh_protocol.keys import CryptoError, SignedPrekey, verify
 from mesh_protocol.live import open_live, peek_live
 from mesh_protocol.names import open_name, unpack_name
@@ -45,6 +45,7 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "padded name": unpack_name,
     "sealed name": SealedName.decode,
     "join request": lambda data: open_join_request(data, HERE.key("alice").public),
+    "claimed invite": claimed_invite,
     "link": lambda data: parse_link(data.decode("latin-1")),
     "live route": peek_live,
     "live frame": lambda data: open_live(data, bytes(32)),

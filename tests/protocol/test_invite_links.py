@@ -10,6 +10,7 @@ from mesh_protocol.invite import (
     MAX_SIGNERS,
     InviteLink,
     SealedName,
+    claimed_invite,
     invite_key,
     open_join_request,
     open_joiner_name,
@@ -18,6 +19,7 @@ from mesh_protocol.invite import (
     sign_join_request,
 )
 from mesh_protocol.keys import BadCiphertext, BadEncoding, BadPeerKey, BadSignature, sign_prekey
+from mesh_protocol.pae import lst, pae, split_pae, unlst
 from mesh_samples import ELSEWHERE, HERE, NOW_MS
 
 B32 = st.binary(min_size=32, max_size=32)
@@ -81,6 +83,16 @@ def test_a_join_request_is_read_back_and_its_name_opens_for_the_signer():
     opened = open_join_request(sign_join_request(request, INVITE, CAROL), INVITE.public)
     assert opened == request
     assert open_joiner_name(opened, HERE.key("alice").public, HERE.prekey("alice")) == "carol"
+
+
+def test_the_invite_a_request_claims_is_read_before_it_is_verified():
+    assert claimed_invite(request_bytes()) == HERE.invite_id
+    fields = unlst(request_bytes(), max_items=4)
+    claims, _ = split_pae(fields[0], "join-request", 6)
+    claims[1] = bytes(31)
+    for data in (b"", bytes(MAX_JOIN_REQUEST + 1), lst(pae("join-request", *claims), *fields[1:])):
+        with pytest.raises(BadEncoding):
+            claimed_invite(data)
 
 
 def test_a_joiners_name_opens_for_its_signer_request_and_prekey_only():

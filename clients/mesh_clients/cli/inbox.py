@@ -1,8 +1,9 @@
 """`mesh inbox`: prints, flushes, and only then tells the daemon that the messages were read."""
 
 import sys
+import time
 
-from mesh_protocol.wire.errors import OK
+from mesh_protocol.wire.errors import OK, MeshError
 
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.exits import finish, print_json
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 FOLLOW_SECONDS = 300.0
 """One wait of --follow; then it asks again."""
+RETRY_SECONDS = 0.5
+GONE = ("no_daemon", "shutting_down")
 
 
 def run(called: Invocation) -> int:
@@ -23,8 +26,7 @@ def run(called: Invocation) -> int:
     answer = called.call(params, wait=called.number("wait_s"))
     rows = rows_of(answer)
     if not called.as_json:
-        for row in rows:
-            print_message(row)
+        print_batch(rows, as_json=False)
         if not rows:
             say("no messages" if params.get("all") else "no unread messages")
         elif answer.get("more"):
@@ -35,18 +37,35 @@ def run(called: Invocation) -> int:
 
 
 def follow(called: Invocation) -> int:
-    """Until Ctrl-C. What is lost between print and acknowledgement is printed again, never dropped."""
+    """Until Ctrl-C, through restarts of the daemon. What is lost between print and acknowledgement is printed again."""
     params = {**called.params, "wait_s": FOLLOW_SECONDS}
+    called.connect()  # one that cannot be had at all is an error
+    called.line.start = False
+    waiting = False
     while True:
-        rows = rows_of(called.call(params, wait=FOLLOW_SECONDS))
-        params.pop("all", None)  # once is enough
-        for row in rows:
-            if called.as_json:
-                print_json(row)
-            else:
-                print_message(row)
-        sys.stdout.flush()
-        acknowledge(called, rows)
+        try:
+            rows = rows_of(called.call(params, wait=FOLLOW_SECONDS))
+            waiting = False
+            params.pop("all", None)  # once is enough
+            print_batch(rows, as_json=called.as_json)
+            acknowledge(called, rows)
+        except MeshError as error:
+            if error.code not in GONE:
+                raise
+            if not waiting:
+                sys.stderr.write("mesh inbox: the daemon stopped; waiting for it (Ctrl-C ends this)\n")
+            waiting = True
+            called.disconnect()
+            time.sleep(RETRY_SECONDS)
+
+
+def print_batch(rows: "list[dict[str, JsonValue]]", *, as_json: bool) -> None:
+    for row in rows:
+        if as_json:
+            print_json(row)
+        else:
+            print_message(row)
+    sys.stdout.flush()
 
 
 def acknowledge(called: Invocation, rows: "list[dict[str, JsonValue]]") -> None:

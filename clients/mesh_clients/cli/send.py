@@ -49,13 +49,24 @@ def follow(called: Invocation, goal: str, seconds: float) -> "dict[str, JsonValu
     answer: dict[str, JsonValue] = {}
     for step in steps:
         left = max(0.0, deadline - time.monotonic())
-        answer = called.call({**called.params, "wait": step, "timeout": left}, wait=left)
+        answer = ask(called, {**called.params, "wait": step, "timeout": left}, left)
         if not called.as_json and answer.get("state") != said:
             tell(answer, first=not said)
             said = str(answer.get("state"))
         if not answer.get("reached"):
             break
     return answer
+
+
+def ask(called: Invocation, params: "dict[str, JsonValue]", wait: float) -> "dict[str, JsonValue]":
+    """Call, and once more when the daemon goes away meanwhile: the key makes it the same message."""
+    called.connect()
+    try:
+        return called.call(params, wait=wait)
+    except MeshError as error:
+        if error.code != "no_daemon":
+            raise
+    return called.call(params, wait=wait)
 
 
 def tell(answer: "dict[str, JsonValue]", *, first: bool) -> None:

@@ -18,6 +18,7 @@ from mesh_protocol.broker_api import (
     ResumeAnswer,
     TipPush,
 )
+from mesh_protocol.invite import MAX_JOIN_REQUEST
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.keys import CryptoError
 from mesh_protocol.members import ChainError
@@ -47,6 +48,8 @@ log = get_logger("link")
 
 REFUSED_RETRY_S: Final = 30.0
 PRESENCE_MIN_S: Final = 1.0
+MAX_REQUESTS: Final = 128
+"""Requests to join that may wait for us: twice what a broker keeps of a mesh."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,8 +133,9 @@ class MeshLink:
         self._move(LinkEvent.DENIED, why)
 
     async def raise_alarm(self, why: str) -> None:
-        """Another history of the mesh was shown: sending stops until a person has looked at it."""
+        """Another history of the mesh was shown: sending stops until the broker agrees with our chain again."""
         self.mesh.alarm = why
+        self.mesh.doubts.history_ms = self.parts.node.now()
         log.error("another history of a mesh", mesh=Id(self.mesh.id))
         self.parts.node.events.publish("alarm", mesh=self.mesh.slug, why=why)
 
@@ -170,6 +174,7 @@ class MeshLink:
         node, mesh = self.parts.node, self.mesh
         if next_mseq < mesh.row.next_mseq:
             log.error("the broker's mailbox went back", mesh=Id(mesh.id))
+            mesh.doubts.mailbox_ms = node.now()
             node.events.publish("broker_rollback", mesh=mesh.slug)
         mesh.row = mesh.row._replace(next_mseq=next_mseq)
         await node.db.write(lambda tx: store.set_next_mseq(tx, mesh.id, next_mseq))
@@ -190,7 +195,10 @@ class MeshLink:
             case str() if event.method == TIP:
                 self._heard_tip(read_answer(TipPush, event.params).tip)
             case str() if event.method == JOIN_REQUEST:
-                self._requests.append((read_answer(JoinPush, event.params).id, event.body))
+                number = read_answer(JoinPush, event.params).id
+                if len(self._requests) >= MAX_REQUESTS or len(event.body) > MAX_JOIN_REQUEST:
+                    raise MeshError("bad_request", what="the broker sends more requests to join than it may keep")
+                self._requests.append((number, event.body))
                 self._asked.set()
             case _:
                 log.debug("an unknown notification of the broker")

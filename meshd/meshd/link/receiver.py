@@ -70,6 +70,11 @@ class Receiver:
         return True
 
     @property
+    def held(self) -> tuple[Held, ...]:
+        """What waits for a newer chain."""
+        return tuple(self._held)
+
+    @property
     def waiting_bytes(self) -> int:
         """Bytes of envelopes that are here and not acknowledged."""
         return self._open_bytes
@@ -95,6 +100,7 @@ class Receiver:
             case "take":
                 assert verdict.outer is not None
                 assert verdict.signed is not None
+                self.mesh.doubts.authors.pop(verdict.outer.from_device, None)
                 pending = self.inbox.commit(self.mesh, verdict.outer, verdict.signed)
                 nursery.start_soon(self._committed, mseq, pending)
             case "seen":
@@ -113,7 +119,7 @@ class Receiver:
         author = verdict.outer.from_device
         log.warning("a message waits for a newer chain", why=Word(verdict.why.replace(" ", "-")), mesh=Id(self.mesh.id))
         if verdict.signed is not None:
-            self.mesh.note_doubt(author, verdict.why, self.node.now())
+            self.mesh.doubts.authors[author] = verdict.why
         if len(self._held) < MAX_HELD and sum(each.author == author for each in self._held) < MAX_HELD_OF_ONE:
             self._held.append(Held(mseq, author, envelope))
         elif self.mesh.state.is_active(author):

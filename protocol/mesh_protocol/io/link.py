@@ -1,6 +1,7 @@
 """What the RPC pump needs from a transport."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 
 class LinkClosed(Exception):
@@ -24,3 +25,11 @@ class Link(Protocol):
 
     async def aclose(self) -> None:
         """Close at once; pending calls of other tasks raise `LinkClosed`."""
+
+
+@runtime_checkable
+class BatchLink(Protocol):
+    """A link of whole frames that sends several at once in one go."""
+
+    async def send_many(self, frames: Sequence[bytes]) -> None:
+        """Send frames in order. Raises `LinkClosed`."""

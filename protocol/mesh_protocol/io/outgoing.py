@@ -7,7 +7,7 @@ from typing import Final
 
 import trio
 
-from mesh_protocol.io.link import Link
+from mesh_protocol.io.link import BatchLink, Link
 
 WINDOW: Final = 64 * 1024
 """Bytes that may wait before a sender does. A larger frame is taken when nothing waits."""
@@ -62,15 +62,21 @@ class Outgoing:
 
     async def pump(self, link: Link) -> None:
         """Send frames until the queue is closed and empty. Raises `LinkClosed`."""
+        batches = link if isinstance(link, BatchLink) else None
         try:
             while True:
                 while self._frames:
-                    frame = self._frames.popleft()
-                    if self._frames and not link.whole:  # a byte stream: one system call for many frames
-                        frame += b"".join(self._frames)
+                    # One system call for many frames, where the link can: it is dearer than all else about them.
+                    if len(self._frames) == 1 or (batches is None and link.whole):
+                        frame = self._frames.popleft()
+                        sent = len(frame)
+                        await link.send(frame)
+                    else:
+                        frames = list(self._frames)
                         self._frames.clear()
-                    await link.send(frame)
-                    self._bytes -= len(frame)
+                        sent = sum(map(len, frames))
+                        await (link.send(b"".join(frames)) if batches is None else batches.send_many(frames))
+                    self._bytes -= sent
                     self._changed.unpark_all()
                 if self._closed:
                     return

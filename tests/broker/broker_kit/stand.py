@@ -2,7 +2,7 @@
 
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -41,7 +41,7 @@ from mesh_protocol.hello import (
     verify_broker_hello,
 )
 from mesh_protocol.ids import MeshId
-from mesh_protocol.io.connection import Connection
+from mesh_protocol.io.connection import Call, Connection
 from mesh_protocol.io.link import Link
 from mesh_protocol.io.memory import link_pair
 from mesh_protocol.io.sqlite import Database, InlineWorker, ThreadWorker, Worker
@@ -140,6 +140,12 @@ class Stand:
         side.challenge = read_answer(Challenge, (await side.heard(CHALLENGE)).params)
         return side
 
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        with trio.fail_after(PATIENCE):
+            while not condition():
+                await trio.lowlevel.checkpoint()
+
     async def enter(self, mesh: Mesh, device: Device, generation: int = 1) -> "Side":
         """A connection on which `device` has said hello."""
         side = await self.connect()
@@ -222,6 +228,10 @@ class Side:
             operation_of(type(request)).method, write_params(request), body, seconds=PATIENCE
         )
         return read_answer(kind, reply.result), reply.body
+
+    async def begin(self, request: Request, body: bytes = b"") -> Call:
+        """Send a request; its answer is asked for later."""
+        return await self.connection.begin(operation_of(type(request)).method, write_params(request), body)
 
     async def items(self, request: Request, kind: type[A], max_items: int = 4096) -> list[bytes]:
         """Call, and read the items of the answer's body."""

@@ -178,7 +178,9 @@ class Claude:
         """What `mesh mcp` does at its start, and again when the daemon is back."""
         self._talk = await self.machine.talk(self._shim)
         await self._talk.call("mcp.open", env=self.env, cwd=self.cwd)
-        await self._ask("initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c"}})
+        await self._ask(
+            "initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c"}}
+        )
         return self._talk
 
     async def tool(self, name: str, /, *, use: str = "", proof: bool = True, **arguments: Any) -> str:
@@ -231,5 +233,3 @@ def _origin(push: dict[str, Any]) -> dict[str, Any]:
 def _uuid(data: bytes) -> str:
     text = data.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-

@@ -254,5 +254,3 @@ def _no_passphrase(passphrase: object, salt: bytes) -> bytes:
 def _listener_of(sock: trio.socket.SocketType) -> Credentials:
     """Whose inbox it is: in a world one process stands for all, and the socket's name says for which."""
     return Credentials(int(Path(str(sock.getpeername())).stem), os.geteuid())
-
-
