@@ -11,7 +11,6 @@ from mesh_protocol.broker_api import CHALLENGE, Challenge
 from mesh_protocol.ids import MeshId
 from mesh_protocol.io.connection import Connection
 from mesh_protocol.io.link import Link, LinkClosed
-from mesh_protocol.io.websocket import open_websocket
 from mesh_protocol.op import read_answer
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import NotificationReceived
@@ -49,6 +48,9 @@ def require_allowed_url(url: str) -> None:
 @asynccontextmanager
 async def connect_url(url: str) -> AsyncIterator[Link]:
     """A transport over the network."""
+    # 20 ms of imports that a start need not wait for, and that a machine with only its own broker never needs.
+    from mesh_protocol.io.websocket import open_websocket
+
     context = ssl.create_default_context() if url.startswith("wss://") else None
     async with open_websocket(url, context) as link:
         yield link

@@ -217,6 +217,8 @@ class MeshLink:
         if newest is None or tip.chain_seq >= newest.chain_seq or not agrees(self.mesh, tip):
             self._tip = tip
             self.tips.set()
+        if tip.chain_seq == len(self.mesh.hashes) and agrees(self.mesh, tip):
+            self.mesh.tip = tip
 
     async def _next_tip(self) -> None:
         """Wait for the chain to grow; used while joining."""
@@ -236,8 +238,6 @@ class MeshLink:
                 raise MeshError("broker_rollback", mesh=self.mesh.slug)
             if tip.chain_seq > len(self.mesh.hashes):
                 await follow_tip(self.parts.node, self.greeting.connection, self.mesh, tip)
-            elif tip.chain_seq == len(self.mesh.hashes):
-                self.mesh.tip = tip
         if self.mesh.keys is not None and self.mesh.state.epoch not in self.mesh.keys.epochs:
             await take_seals(self.parts.node, self.greeting.connection, self.mesh)
         await self.receiver.chain_grew()

@@ -48,6 +48,7 @@ class Receiver:
     sync: Callable[[], Awaitable[None]]
     acks: AckTracker = field(default_factory=AckTracker)
     _held: list[Held] = field(default_factory=list)
+    _judged_under: int = 0
     _open: dict[int, list[int]] = field(default_factory=dict)
     _open_rows: int = 0
     _open_bytes: int = 0
@@ -56,6 +57,7 @@ class Receiver:
     _ack: trio.Event = field(default_factory=trio.Event)
 
     def __post_init__(self) -> None:
+        self._judged_under = len(self.mesh.hashes)
         self._send, self._receive = trio.open_memory_channel[tuple[int, bytes]](WINDOW)
 
     def take(self, mseq: int, envelope: bytes) -> bool:
@@ -86,7 +88,10 @@ class Receiver:
                 await self._judge(nursery, mseq, envelope)
 
     async def chain_grew(self) -> None:
-        """Judge again what waited for a newer chain."""
+        """Judge again what waited for a newer chain, if there is one."""
+        if len(self.mesh.hashes) == self._judged_under:
+            return
+        self._judged_under = len(self.mesh.hashes)
         held, self._held = self._held, []
         for each in held:
             self._send.send_nowait((each.mseq, each.envelope))

@@ -46,6 +46,7 @@ def test_the_late_answer_of_a_call_that_was_taken_back_is_dropped():
         thread = threading.Thread(target=answer_the_second)
         thread.start()
         assert client.call("second", {}, timeout=SECONDS) == ("second", b"")
+        assert client._answers == {}
         thread.join(SECONDS)
 
 

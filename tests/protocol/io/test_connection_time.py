@@ -5,7 +5,8 @@ import trio
 from mesh_protocol.io.connection import FAREWELL_SECONDS, Connection, Reply
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.io.memory import link_pair
-from mesh_protocol.wire.rpc import MAX_IN_FLIGHT
+from mesh_protocol.io.outgoing import WINDOW
+from mesh_protocol.wire.rpc import MAX_IN_FLIGHT, Peer
 
 
 async def never(request):
@@ -85,6 +86,48 @@ async def test_a_call_over_a_link_that_takes_nothing_ends_in_time(autojump_clock
             assert trio.current_time() - started == pytest.approx(5)
         assert connection.closed is None
         nursery.cancel_scope.cancel()
+
+
+async def test_a_call_given_up_before_it_was_sent_is_owed_no_answer(autojump_clock, bugs):
+    connection = Connection(StuckLink(), failed=bugs)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.run)
+        await connection.begin("first", {}, bytes(2 * WINDOW))
+        for _ in range(2 * MAX_IN_FLIGHT):
+            with trio.move_on_after(1) as scope:
+                await connection.begin("more", {})
+            assert scope.cancelled_caught
+        assert connection._peer.awaiting == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_frames_that_wait_go_out_together_where_the_link_can(autojump_clock, bugs):
+    class BatchingLink(StuckLink):
+        def __init__(self):
+            super().__init__()
+            self.sent = []
+
+        async def send(self, frame):
+            self.sent.append([frame])
+            await trio.sleep(1)
+
+        async def send_many(self, frames):
+            self.sent.append([*frames])
+            await trio.sleep(1)
+
+    link = BatchingLink()
+    connection = Connection(link, failed=bugs)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.run)
+        frames = [Peer().notify("event", {"n": number}) for number in range(10)]
+        await connection.send_encoded(frames[0])
+        await trio.sleep(0.5)
+        for frame in frames[1:]:
+            await connection.send_encoded(frame)
+        await trio.sleep(5)
+        assert connection._outgoing.waiting == 0
+        nursery.cancel_scope.cancel()
+    assert link.sent == [frames[:1], frames[1:]]
 
 
 async def test_closing_a_link_that_takes_nothing_takes_a_second(autojump_clock, bugs):

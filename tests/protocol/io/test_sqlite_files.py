@@ -3,7 +3,7 @@
 import apsw
 import pytest
 import trio
-from mesh_protocol.io.sqlite import Database, InlineWorker, WrongDatabase
+from mesh_protocol.io.sqlite import Database, InlineWorker, StorageFailed, WrongDatabase
 
 APPLICATION = 0x6D657368
 FIRST = "CREATE TABLE one(a TEXT) STRICT"
@@ -107,6 +107,11 @@ async def test_a_file_left_in_the_middle_of_its_first_migration_is_a_new_one(tmp
     connection.close()
     open_database(tmp_path / "x.db", [FIRST]).close()
     assert looks(tmp_path / "x.db") == (1, APPLICATION, ["one"])
+
+
+async def test_a_disk_that_cannot_hold_a_log_is_refused(tmp_path):
+    with pytest.raises(StorageFailed, match="write-ahead log"):
+        Database(tmp_path / "x.db", application_id=1, migrations=[FIRST], worker=InlineWorker(), vfs="memdb")
 
 
 async def test_two_databases_do_not_mix(tmp_path):

@@ -209,6 +209,12 @@ def test_a_length_without_its_bytes_is_refused_at_no_cost(raw):
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("raw", [b"\xdd\xff\xff\xff\xff", b"\xdf\x00\x00\x10\x00", b"\xdc\x10\x00"])
+def test_a_count_above_the_bound_is_refused_before_its_elements_are_looked_at(raw):
+    with pytest.raises(CodecError, match="more than 4096 elements"):
+        decode(raw)
+
+
 # Keys.
 
 
