@@ -6,6 +6,7 @@
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from inspect import cleandoc
 from itertools import groupby
 from pathlib import Path
@@ -45,7 +46,6 @@ CONNECTION_ERRORS: Final = (
     "internal",
     "shutting_down",
 )
-ORDERS: Final[dict[frozenset[str], tuple[str, ...]]] = {}
 Row = tuple[str, ...]
 
 
@@ -65,7 +65,6 @@ def main() -> int:
 def write_reference(operations: Iterable[Operation]) -> str:
     """The whole file."""
     ordered = sorted(operations, key=lambda each: (_family(each), each.method))
-    ORDERS.update(_declared_orders(ordered))
     parts = [HEAD.format(common=", ".join(f"`{code}`" for code in CONNECTION_ERRORS))]
     for family, members in groupby(ordered, _family):
         module = sys.modules[f"mesh_protocol.ops.{family}"]
@@ -73,7 +72,7 @@ def write_reference(operations: Iterable[Operation]) -> str:
         parts.extend(_section(each) for each in members)
     parts.append("\n## Error codes\n\nThe closed list, with the exit status of a command that ends with one.\n\n")
     rows = [(f"`{code}`", str(kind.exit), kind.text) for code, kind in CODES.items()]
-    parts.append(_table(("code", "exit", "text"), rows))
+    parts.append(write_table(("code", "exit", "text"), rows))
     return "".join(parts)
 
 
@@ -91,13 +90,13 @@ def _section(operation: Operation) -> str:
     lines.append(" ".join(forms))
     fields = [*_fields(operation)]
     if fields:
-        lines += ["", _table(("field", "is", "default", "meaning"), fields).rstrip("\n")]
+        lines += ["", write_table(("field", "is", "default", "meaning"), fields).rstrip("\n")]
     lines += ["", f"Answer: {_docstring(operation.answer)}".rstrip(": ")]
     rows: dict[str, str] = {}
-    answer = [*_keys(operation.answer, rows)]
+    answer = [*answer_keys(operation.answer, rows)]
     lines += [line for name, text in rows.items() if text for line in ("", f"`{name}`: {text}")]
     if answer:
-        lines += ["", _table(("key", "is"), answer).rstrip("\n")]
+        lines += ["", write_table(("key", "is"), answer).rstrip("\n")]
     if operation.errors:
         lines += ["", f"Errors: {', '.join(f'`{code}`' for code in operation.errors)}."]
     return "\n".join(lines) + "\n"
@@ -120,7 +119,7 @@ def _docstring(kind: type[Struct]) -> str:
     return cleandoc(kind.__dict__.get("__doc__") or "")
 
 
-def _keys(answer: type[Struct], rows: dict[str, str], path: str = "") -> Iterator[Row]:
+def answer_keys(answer: type[Struct], rows: dict[str, str], path: str = "") -> Iterator[Row]:
     """A row for each key of an answer, those of its rows behind the list's name; `rows` takes what these say of themselves."""
     kind = inspect.type_info(answer)
     if not isinstance(kind, inspect.StructType):
@@ -129,7 +128,7 @@ def _keys(answer: type[Struct], rows: dict[str, str], path: str = "") -> Iterato
         name = path + field.encode_name
         if isinstance(field.type, inspect.ListType) and isinstance(field.type.item_type, inspect.StructType):
             rows[f"{name}[]"] = _docstring(field.type.item_type.cls)
-            yield from _keys(field.type.item_type.cls, rows, f"{name}[].")
+            yield from answer_keys(field.type.item_type.cls, rows, f"{name}[].")
         else:
             yield f"`{name}`", _words(field.type)
 
@@ -149,8 +148,7 @@ def _words(kind: inspect.Type) -> str:
         case inspect.BoolType():
             return "true or false"
         case inspect.LiteralType():
-            values = frozenset(str(value) for value in kind.values)
-            return " · ".join(f"`{value}`" for value in ORDERS[values])
+            return " · ".join(f"`{value}`" for value in _declared_orders()[frozenset(map(str, kind.values))])
         case inspect.ListType():
             return f"list{_bounds(kind.min_length, kind.max_length, ' items')} of {_words(kind.item_type)}"
         case inspect.DictType():
@@ -161,10 +159,11 @@ def _words(kind: inspect.Type) -> str:
     raise TypeError(f"{type(kind).__name__} has no words yet: add them here")
 
 
-def _declared_orders(operations: Iterable[Operation]) -> dict[frozenset[str], tuple[str, ...]]:
+@cache
+def _declared_orders() -> dict[frozenset[str], tuple[str, ...]]:
     """The values of every Literal as they were written. msgspec sorts them; of message states the order says something."""
     found: dict[frozenset[str], tuple[str, ...]] = {}
-    waiting: list[object] = [kind for each in operations for kind in (each.request, each.answer)]
+    waiting: list[object] = [kind for each in load_operations().values() for kind in (each.request, each.answer)]
     while waiting:
         hint = waiting.pop()
         if get_origin(hint) is Literal:
@@ -190,7 +189,7 @@ def _described(kind: inspect.Type) -> str:
     return ""
 
 
-def _table(heads: Row, rows: Iterable[Row]) -> str:
+def write_table(heads: Row, rows: Iterable[Row]) -> str:
     lines = [heads, tuple("---" for _ in heads), *rows]
     escaped = [tuple(cell.replace("|", "\\|") for cell in line) for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)

@@ -330,7 +330,9 @@ class Sessions:
 
     async def _poll_end(self, session: Session) -> None:
         registry = Registry(session.config, self.processes, self.uid)
-        while not isinstance(registry.session_of(session.claude.pid, session.claude.proc_start), NoSession):
+        while True:  # another process's end, on a system without pidfd
+            if isinstance(registry.session_of(session.claude.pid, session.claude.proc_start), NoSession):
+                return
             await trio.sleep(POLL_S)
 
     def _end(self, session: Session) -> None:

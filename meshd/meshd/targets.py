@@ -4,7 +4,9 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from mesh_protocol.envelope import MAX_SESSION
 from mesh_protocol.ids import DeviceId, MemberId
+from mesh_protocol.names import compare_form
 from mesh_protocol.wire.errors import MeshError
 
 MIN_KEY_PREFIX: Final = 8
@@ -71,8 +73,8 @@ def resolve_all(directory: Directory, targets: Iterable[str]) -> list[Recipient]
 
 
 def _members(directory: Directory, name: str) -> list[MemberId]:
-    folded = name.casefold()
-    exact = [member for member, shown in directory.names.items() if shown.casefold() == folded]
+    folded = compare_form(name)
+    exact = [member for member, shown in directory.names.items() if compare_form(shown) == folded]
     if exact or len(name) < MIN_KEY_PREFIX or not _is_hex(folded):
         return exact
     by_key = [member for member in directory.names if member.hex().startswith(folded)]
@@ -95,22 +97,34 @@ def _person(directory: Directory, member: MemberId) -> Recipient:
 def _session_of(directory: Directory, member: MemberId, session: str) -> list[Recipient]:
     """His devices that are known to have that session. A device never heard of may have it, so it is asked too; one that
     is known and does not have it is not."""
-    known = [
-        device
-        for device in directory.devices.get(member, ())
-        if session.casefold() in (name.casefold() for name in directory.sessions.get(device, ()))
-    ]
-    if not known:
-        known = [d for d in directory.devices.get(member, ()) if d not in directory.sessions]
-    if not known or not session:
-        return []
-    return [Recipient(f"{directory.names[member]}/{session}", member, tuple(known), session)]
+    devices = directory.devices.get(member, ())
+    label = session
+    known: list[DeviceId] = []
+    for device in devices:
+        own = _called(directory, device, session)
+        if own is not None:
+            label = own
+            known.append(device)
+    if not known and _may_be_session(session):
+        known = [device for device in devices if device not in directory.sessions]
+    return [Recipient(f"{directory.names[member]}/{label}", member, tuple(known), label)] if known else []
+
+
+def _called(directory: Directory, device: DeviceId, name: str) -> str | None:
+    """A device's session of that name, as the session itself writes it."""
+    folded = compare_form(name)
+    return next((own for own in directory.sessions.get(device, ()) if compare_form(own) == folded), None)
+
+
+def _may_be_session(name: str) -> bool:
+    """What no daemon calls a session is not sent into the dark: it would travel in an envelope and mean nobody there."""
+    return 0 < len(name.encode()) <= MAX_SESSION and all(c.isalnum() or c in "-_." for c in name)
 
 
 def _local_sessions(directory: Directory, name: str) -> list[Recipient]:
-    own = [s for s in directory.sessions.get(directory.own_device, ()) if s.casefold() == name.casefold()]
+    own = _called(directory, directory.own_device, name)
     me = directory.names.get(directory.own_member, "me")
-    return [Recipient(f"{me}/{s}", directory.own_member, (directory.own_device,), s) for s in own]
+    return [] if own is None else [Recipient(f"{me}/{own}", directory.own_member, (directory.own_device,), own)]
 
 
 def _candidates(directory: Directory, wanted: str) -> Sequence[str]:

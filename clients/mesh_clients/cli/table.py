@@ -112,7 +112,7 @@ VERBS: "dict[str, Entry]" = {
         ('to', 'message'),
         (
             ('to', '', 'targets', (), None, 'a name from list_peers, or a list of names'),
-            ('message', '', 'text', (), None, 'the text, at most 64 KiB; - reads standard input'),
+            ('message', '', 'text', (), None, 'the text, at most 64 KiB'),
             ('priority', '--priority', 'text', ('now', 'next', 'low'), 'next', 'now: also while it works; next: when it is idle; low: when it asks for messages'),
             ('reply_to', '--reply-to', 'text', (), '', 'the id of the message this answers'),
             ('mesh', '--mesh', 'text', (), '', "which mesh, by its local name; empty: the session's or default one"),
@@ -145,7 +145,7 @@ VERBS: "dict[str, Entry]" = {
             ('mesh', '--mesh', 'text', (), '', "which mesh, by its local name; empty: the session's or default one"),
         ),
         '',
-        '',
+        'peers[].summary',
         'peers',
         ('to', 'status', 'online', 'summary'),
     ),

@@ -46,6 +46,7 @@ class Ladder:
     _watches: dict[str, Watch] = field(default_factory=dict)
     _previewed: set[int] = field(default_factory=set)
     _handed: dict[int, float] = field(default_factory=dict)
+    _fetched: dict[int, int] = field(default_factory=dict)
 
     async def run(self) -> None:
         """Take up what an earlier life left unshown, then serve for ever."""
@@ -59,7 +60,7 @@ class Ladder:
 
     def session_arrived(self, session: Session) -> None:
         """A session came or came back: what waits for it goes out."""
-        for row in store.session_rows(self.node.db.reader, session.key, None, None, 1000):
+        for row in store.session_rows(self.node.db.reader, session.key, session.name, None, None, 1000):
             self.surfaced(row.row)
 
     def surfaced(self, number: int) -> None:
@@ -86,7 +87,7 @@ class Ladder:
         if not row.person or row.to_session:
             return None
         live = self.sessions.in_mesh(row.mesh)
-        if len(live) != 1:
+        if len(live) != 1 or (row.path == "local" and row.from_session == live[0].name):
             return None
         key, number = live[0].key, row.row
         self.node.db.submit(lambda tx: store.assign_session(tx, number, key))
@@ -162,8 +163,11 @@ class Ladder:
         with trio.move_on_after(EVIDENCE_S):
             await expected.seen.wait()
             return True
+        # It was taken, and nothing shows that the agent saw it: the session's own settings may hold or refuse it. Pushed
+        # again it would only be held again; it stays for check_messages, and doctor says so.
         self.node.events.publish("unconfirmed", session=session.name)
-        return not (session.alive and session.status.word == "idle")
+        session.trouble = "taken_but_not_shown"
+        return isinstance(outcome, Pushed)
 
     async def _found(self, expected: Expected, how: str, turn: bool) -> None:
         row = store.read_row(self.node.db.reader, expected.row)
@@ -186,14 +190,21 @@ class Ladder:
         until = self._handed.get(number, 0.0)
         return until > trio.current_time()
 
-    async def hand_over(self, session: Session, rows: Sequence[InboxRow], tool_use_id: str) -> None:
-        """A tool call of the session is about to return these messages: they count as shown when the transcript holds
-        its result. Without that evidence they are given again after a while."""
+    def note_part(self, number: int, start: int, end: int, size: int) -> bool:
+        """A tool call returns the characters `start` to `end` of a message; whether its session has them all now."""
+        reached = self._fetched.get(number, 0)
+        if start <= reached:
+            reached = self._fetched[number] = max(reached, end)
+        return reached >= size
+
+    async def hand_over(self, session: Session, rows: Sequence[InboxRow], whole: set[int], tool_use_id: str) -> None:
+        """A tool call of the session is about to return these messages: those it returns to the end count as shown when
+        the transcript holds its result. Without that evidence they are given again after a while."""
         watch = self.watch(session)
         until = trio.current_time() + HANDED_S
         for row in rows:
             self._handed[row.row] = until
-            if not row.shown_ms:
+            if row.row in whole and not row.shown_ms:
                 watch.expect(Expected(row=row.row, tool_use_id=tool_use_id))
         unassigned = [row.row for row in rows if not row.session_key]
         if unassigned:

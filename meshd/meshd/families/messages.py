@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
+import msgspec
 import trio
 from mesh_protocol.ids import MsgId
 from mesh_protocol.op import Tier
@@ -31,6 +32,11 @@ from meshd.store import outbox as sent
 from meshd.store.outbox import DeliveryRow, MessageRow
 
 RANK: Final = {"queued": 0, "accepted": 1, "stored": 2, "shown": 3, "turn_started": 4}
+RESULT_CHARACTERS: Final = 30_000
+"""Characters of messages in one tool result; with their frames it stays below the 39,000 that are kept inline."""
+PART_CHARACTERS: Final = 30_000
+WHOLE_CHARACTERS: Final = 8 * 1024
+PREVIEW_CHARACTERS: Final = 2 * 1024
 MAX_BODY: Final = 900_000
 """Bytes of text in one answer; a frame's body holds 1 MiB."""
 MAX_ROWS: Final = 120
@@ -248,6 +254,8 @@ def _shown_rows(call: Call, rows: Iterable[received.InboxRow]) -> tuple[list[Inb
                 stored_ms=row.stored_ms,
                 reply_to=row.reply_to.hex(),
                 message=text,
+                offset=0,
+                size=len(text),
                 truncated=False,
                 unread=row.read_ms == 0,
             )
@@ -274,7 +282,9 @@ async def read_inbox(call: Call, request: ReadInbox) -> InboxAnswer:
 
     def read() -> list[received.InboxRow]:
         if session is not None:
-            return received.session_rows(app.node.db.reader, session.key, mesh_id, members, request.limit + 1)
+            return received.session_rows(
+                app.node.db.reader, session.key, session.name, mesh_id, members, request.limit + 1
+            )
         return received.person_rows(app.node.db.reader, mesh_id, members, request.limit + 1, all_rows=request.all)
 
     with app.node.events.subscribe(frozenset({"inbox"})) as changes:
@@ -317,9 +327,36 @@ async def check_messages(call: Call, request: CheckMessages) -> InboxAnswer:
             raise MeshError("not_found", what="message", id=request.id)
     else:
         members = _members_called(call, mesh, request.sender)
-        found = received.session_rows(reader, session.key, mesh.id if mesh else None, members, request.limit + 64)
+        mesh_id = mesh.id if mesh else None
+        found = received.session_rows(reader, session.key, session.name, mesh_id, members, request.limit + 64)
         rows = [row for row in found if not app.ladder.is_handed(row.row)]
     shown, cut = _shown_rows(call, rows[: request.limit])
-    taken = rows[: len(shown)]
-    await app.ladder.hand_over(session, taken, call.mark)
-    return InboxAnswer(messages=shown, more=cut or len(rows) > len(shown))
+    parts, whole = _parts(call, rows, shown, request)
+    await app.ladder.hand_over(session, rows[: len(parts)], whole, call.mark)
+    return InboxAnswer(messages=parts, more=cut or len(rows) > len(parts))
+
+
+def _parts(
+    call: Call, rows: Sequence[received.InboxRow], shown: Sequence[InboxRow], request: CheckMessages
+) -> tuple[list[InboxRow], set[int]]:
+    """As much as one tool result holds, and the rows of which the agent has all with it.
+
+    Of a long message a list gives the beginning; asked for by its id it comes in parts of PART_CHARACTERS.
+    """
+    parts: list[InboxRow] = []
+    whole: set[int] = set()
+    room = RESULT_CHARACTERS
+    for row, message in zip(rows, shown, strict=False):
+        text = message.message
+        start, length = 0, len(text) if len(text) <= WHOLE_CHARACTERS else PREVIEW_CHARACTERS
+        if request.id:
+            start, length = min(request.offset, len(text)), PART_CHARACTERS
+        if parts and length > room:
+            break
+        part = text[start : start + length]
+        room -= len(part)
+        end = start + len(part)
+        parts.append(msgspec.structs.replace(message, message=part, offset=start, truncated=end < len(text)))
+        if call.app.ladder.note_part(row.row, start, end, len(text)):
+            whole.add(row.row)
+    return parts, whole

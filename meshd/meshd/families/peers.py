@@ -1,5 +1,7 @@
 """Who is there, and how this session shows itself."""
 
+from typing import Final
+
 from mesh_protocol.ids import DeviceId
 from mesh_protocol.names import check_name
 from mesh_protocol.ops.peers import (
@@ -21,6 +23,9 @@ from meshd.presence import SessionView
 from meshd.sessions import Session
 from meshd.status import Source
 
+MAX_ROWS: Final = 100
+"""Rows of one answer: with every name at its longest they fit the 64 KiB of a header; summaries travel in the body."""
+
 
 @handles(ListPeers)
 async def list_peers(call: Call, request: ListPeers) -> PeersAnswer:
@@ -28,7 +33,8 @@ async def list_peers(call: Call, request: ListPeers) -> PeersAnswer:
     meshes = [node.find_mesh(request.mesh)] if request.mesh or not node.meshes else list(node.meshes.values())
     if not meshes:
         raise MeshError("no_mesh")
-    return PeersAnswer(peers=[row for mesh in meshes if mesh.active for row in _rows(call, mesh)])
+    rows = [row for mesh in meshes if mesh.active for row in _rows(call, mesh)]
+    return PeersAnswer(peers=rows[:MAX_ROWS], more=len(rows) > MAX_ROWS)
 
 
 def _rows(call: Call, mesh: Mesh) -> list[PeerRow]:

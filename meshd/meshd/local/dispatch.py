@@ -119,8 +119,8 @@ def check_rights(app: "App", caller: Caller, operation: Operation) -> None:
     """Raises `MeshError` unless the caller may use the operation now."""
     if app.locked and operation.method not in LOCKED_METHODS:
         raise MeshError("keys_locked")
-    if operation.tier > caller.tier:
-        raise MeshError("not_allowed", why=f"{operation.method} needs {operation.tier.name.lower()}: {caller.why}")
     if operation.guarded and not caller.guarded_ok:
         verb = operation.command.verb if operation.command is not None else operation.method
         raise MeshError("guarded", command=f"mesh {verb} …", why=caller.why)
+    if operation.tier > caller.tier:
+        raise MeshError("not_allowed", why=f"{operation.method} needs {operation.tier.name.lower()}: {caller.why}")

@@ -32,7 +32,9 @@ async def open_pipe(app: "App", client: "Client", request: RequestReceived) -> R
     send, receive = trio.open_memory_channel[bytes](MAX_LINES)
     client.lines = send
     reply = await app.dispatch.call(app, client.caller(), request, newer=True)
-    generation = app.node.seams.rng(4).hex()
+    # The shim's process, not this connection: after a restart of ours it repeats its unanswered lines on another one.
+    shim = app.processes.look(client.creds.pid)
+    generation = f"{client.creds.pid}.{shim.start if shim is not None else 0}"
 
     def invoke(operation: Operation, parsed: Request, call: ToolCall) -> Awaitable[Answer]:
         return _invoke(app, client, operation, parsed, _mark(call, generation))
@@ -56,7 +58,7 @@ async def open_pipe(app: "App", client: "Client", request: RequestReceived) -> R
 
 
 def _mark(call: ToolCall, generation: str) -> str:
-    """What makes a repeated call the same call: the tool use, or the id within this connection."""
+    """What makes a repeated call the same call: the tool use, or the JSON-RPC id within the client's process."""
     return call.tool_use_id or f"{generation}:{call.mcp_id}"
 
 

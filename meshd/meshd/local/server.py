@@ -45,12 +45,14 @@ class Client:
 
     def serve(self, request: RequestReceived) -> Awaitable[Reply]:
         self.asked = True
+        if request.method == "hello":  # here, in the order of arrival: a pipelined first call runs beside it
+            self._note_hello(request)
         return self._serve(request)
 
     async def _serve(self, request: RequestReceived) -> Reply:
         match request.method:
             case "hello":
-                return await self._hello(request)
+                return await self.app.dispatch.call(self.app, self.caller(), request, newer=True)
             case "mcp.open":
                 return await self.app.open_mcp(self, request)
             case "events.subscribe":
@@ -65,15 +67,13 @@ class Client:
             except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
                 self.nursery.start_soon(self.connection.aclose, "too many lines at once")
 
-    async def _hello(self, request: RequestReceived) -> Reply:
-        reply = await self.app.dispatch.call(self.app, self.caller(), request, newer=True)
+    def _note_hello(self, request: RequestReceived) -> None:
         proto = request.params.get("proto")
         if isinstance(proto, list) and len(proto) == 2 and isinstance(proto[1], int):
             self.newer = proto[1] > PROTOCOL[1]
         env = request.params.get("env")
         if isinstance(env, dict):
             self.env = {key: value for key, value in env.items() if isinstance(value, str)}
-        return reply
 
     async def _subscribe(self, request: RequestReceived) -> Reply:
         reply = await self.app.dispatch.call(self.app, self.caller(), request, newer=self.newer)

@@ -19,6 +19,8 @@ MAX_RESULT: Final = 39_000
 """Characters of one result."""
 FRAME_SPACE: Final = 800
 """Characters that the frame of one message takes beside its text, with every name at its longest."""
+PREVIEW: Final = 2 * 1024
+"""Characters of a long message that a list shows."""
 _TIME: Final = "_ms"
 
 
@@ -63,7 +65,13 @@ def _frame(row: InboxRow, text: str, share: int, mark: Mark) -> str:
             else f'Cut after {share} of {len(text)} characters. For more of it: check_messages id="{row.id}".'
         )
     elif row.truncated:
-        lines.append(f'This is only its beginning. For all of it: check_messages id="{row.id}".')
+        end = row.offset + len(row.message)
+        # A list shows a preview, which is read again from its first character; a part goes on where it ended.
+        goes_on = end if row.offset or end > PREVIEW else 0
+        lines.append(
+            f"Characters {row.offset} to {end} of {row.size}. "
+            f'It goes on: check_messages id="{row.id}", offset={goes_on}.'
+        )
     lines.append(f'To answer: send_message to="{sender}", reply_to="{row.id}".')
     return "\n".join(lines)
 

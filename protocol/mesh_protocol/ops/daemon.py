@@ -21,9 +21,9 @@ class HelloAnswer(Answer, frozen=True):
 class Hello(Request, frozen=True):
     """Say which protocol and build a client is; the first request of a connection."""
 
-    proto: Annotated[list[int], msgspec.Meta(min_length=2, max_length=2)]
+    proto: Annotated[list[Annotated[int, msgspec.Meta(ge=0, le=65_535)]], msgspec.Meta(min_length=2, max_length=2)]
     build: Short
-    env: dict[Short, Short] = {}
+    env: Annotated[dict[Short, Short], msgspec.Meta(max_length=8)] = {}
     """Of the client's environment, only what names a Claude Code session or folder."""
 
 

@@ -9,7 +9,7 @@ Text = Annotated[str, msgspec.Meta(max_length=65_536)]
 Short = Annotated[str, msgspec.Meta(max_length=1_024)]
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2_048)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
-Limit = Annotated[int, msgspec.Meta(ge=1, le=200)]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
 Id = Annotated[str, msgspec.Meta(min_length=8, max_length=64, pattern="^[0-9a-f]+$")]
 MeshArg = Annotated[
     str, msgspec.Meta(max_length=64, description="which mesh, by its local name; empty: the session's or default one")

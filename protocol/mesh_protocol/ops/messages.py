@@ -76,7 +76,7 @@ class Send(Request, frozen=True):
         Target | Annotated[list[Target], msgspec.Meta(min_length=1, max_length=64)],
         msgspec.Meta(description="a name from list_peers, or a list of names"),
     ]
-    message: Annotated[Text, msgspec.Meta(min_length=1, description="the text, at most 64 KiB; - reads standard input")]
+    message: Annotated[Text, msgspec.Meta(min_length=1, description="the text, at most 64 KiB")]
     priority: Annotated[
         Priority,
         msgspec.Meta(description="now: also while it works; next: when it is idle; low: when it asks for messages"),
@@ -131,7 +131,8 @@ class MessageStatus(Request, frozen=True):
 
 class InboxRow(Answer, frozen=True):
     """A message as its reader sees it. `sender` is the verified member name, with the session it came from behind a
-    slash; `origin` human or agent, as the sending machine saw it; `truncated` says that only the beginning is here.
+    slash; `origin` human or agent, as the sending machine saw it. `message` begins at character `offset` of `size`;
+    `truncated` says that it goes on behind what is here.
     """
 
     id: str
@@ -144,6 +145,8 @@ class InboxRow(Answer, frozen=True):
     stored_ms: int
     reply_to: str
     message: str
+    offset: int
+    size: int
     truncated: bool
     unread: bool
 
@@ -205,6 +208,11 @@ class CheckMessages(Request, frozen=True):
     """Read this session's waiting messages."""
 
     mesh: MeshArg = ""
-    sender: Annotated[str, msgspec.Meta(max_length=200, description="only from this person")] = ""
+    sender: Annotated[str, msgspec.Meta(max_length=200, description="only from this person")] = msgspec.field(
+        name="from", default=""
+    )
     limit: Limit = 10
-    id: Annotated[str, msgspec.Meta(max_length=64, description="one message, whole, also if it was shown in part")] = ""
+    id: Annotated[str, msgspec.Meta(max_length=64, description="one message, also if it was shown before")] = ""
+    offset: Annotated[
+        int, msgspec.Meta(ge=0, description="with id: from which character on, for a message too long for one answer")
+    ] = 0

@@ -31,7 +31,10 @@ class PeerRow(Answer, frozen=True):
 
 
 class PeersAnswer(Answer, frozen=True):
+    """`more` says that the mesh has more rows than one answer holds; the first ones in chain order are here."""
+
     peers: list[PeerRow]
+    more: bool
 
 
 @op(
@@ -47,6 +50,7 @@ class PeersAnswer(Answer, frozen=True):
         read_only=True,
     ),
     command=Command("peers", rows="peers", columns=("to", "status", "online", "summary")),
+    texts="peers[].summary",
 )
 class ListPeers(Request, frozen=True):
     """List people and sessions of the mesh."""

@@ -113,7 +113,9 @@ class Liar:
             await broker.aclose()
 
     async def say(self, said: Said | bytes) -> None:
-        """Tell the daemon something on its newest connection."""
+        """Tell the daemon something on its newest connection. Raises `LinkClosed`."""
+        if not self._daemon:
+            raise LinkClosed("the daemon is not connected")
         await self._daemon[-1].send(said if isinstance(said, bytes) else said.frame())
 
     async def news(self, method: str, body: bytes = b"", **params: Any) -> None:

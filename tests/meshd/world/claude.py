@@ -134,12 +134,13 @@ class Claude:
 
     async def _listen(self, task_status: "trio.TaskStatus[trio.CancelScope]") -> None:
         self._socket.parent.mkdir(mode=0o700, exist_ok=True)
-        with trio.CancelScope() as scope, trio.socket.socket(socket.AF_UNIX) as sock:
-            await sock.bind(str(self._socket))
+        with trio.CancelScope() as scope, socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(self._socket))  # trio's own bind would do it in a thread
             sock.listen()
+            listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
             task_status.started(scope)
             try:
-                await trio.serve_listeners(self._answer, [trio.SocketListener(sock)])
+                await trio.serve_listeners(self._answer, [listener])
             finally:
                 self._socket.unlink()
 

@@ -1,0 +1,143 @@
+"""Writes docs/cli.md: every command as its own --help prints it, and the keys of its --json. Run by `make generate`.
+
+`--check` writes nothing and fails when the file is stale.
+"""
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Final
+
+from generate_operations import Row, answer_keys, write_table
+from mesh_clients.cli import own
+from mesh_clients.cli.help import print_verb
+from mesh_clients.cli.main import find_verb
+from mesh_protocol.op import Operation
+from mesh_protocol.registry import load_operations
+from mesh_protocol.wire import errors
+
+REFERENCE: Final = Path(__file__).parent.parent / "docs" / "cli.md"
+HEAD: Final = """\
+<!-- Written by tools/generate_commands.py (make generate); not edited by hand. -->
+# Commands
+
+`mesh COMMAND …` talks to the daemon of this machine, and starts it where none runs; `mesh statusline` and `mesh hook`
+never start one, nor does any command with `--no-start`. `MESH_HOME=DIR` puts everything of one daemon below DIR; without
+it that is `~/.local/share/meshd` (on macOS `~/Library/Application Support/meshd`).
+
+With `--json` a command prints one JSON document on one line, also where it fails:
+`{"error": {"code": …, "message": …, "data": {…}}}`. The keys below are stable: new ones may be added, none renamed.
+Times end in `_ms` and are milliseconds since the Unix epoch, 0 for never. Without `--json` the output is for people and
+may change. A refusal is one line on standard error. An id may be shortened to its first 8 characters.
+
+What is secret, an invite link or a broker's URL with its token, is better given as `-` and pasted, or piped in: other
+users of the machine can read the arguments of a command while it runs.
+
+An agent's session may not run what is marked *guarded*: it is refused, and told which command its person has to run.
+This stops an agent that uses its tools, not a program that hides where it comes from.
+"""
+TAIL: Final = """
+## The long-running programs
+
+`meshd run` stays in the foreground, logs to standard error, prints `meshd ready` when it serves, and ends with 0 after
+SIGTERM. What waits to be sent stays on the disk. `mesh up` starts the same, detached.
+
+`mesh-broker run --listen HOST:PORT --data DIR` prints `mesh-broker ready on URL`; see [running a broker](../broker/OPERATING.md).
+
+## Error codes
+
+Every code that a command can end with is in the table at the end of
+[the operations](../protocol/mesh_protocol/OPERATIONS.md#error-codes), with its text and its exit status.
+"""
+STATUSES: Final[Mapping[int, str]] = {
+    errors.OK: "it was done",
+    errors.FAILED: "it was not done, or the message ended short of what was asked for; `mesh doctor`: something is bad",
+    errors.USAGE: "the command line, or a name in it, is wrong",
+    errors.BAD_DATA: "what was given is not valid: an invite, a text that is too large",
+    errors.UNAVAILABLE: "no daemon, or the broker does not answer",
+    errors.TRY_LATER: "not now: try again; what was begun goes on in the background",
+    errors.NOT_ALLOWED: "not allowed",
+    errors.CONFIG: "something has to be set up first",
+    130: "Ctrl-C",
+}
+OWN_KEYS: Final[Mapping[str, tuple[Row, ...]]] = {
+    "up": (
+        ("`started`", "true or false: whether this command started it"),
+        *((f"`{name}`", "as in `mesh status`") for name in ("pid", "version", "home", "state")),
+    ),
+    "down": (("`stopped`", "true or false: whether one ran"), ("`pid`", "its pid, or null")),
+    "version": (("`version`", "text"),),
+    "help": (),
+    "mcp": (),
+    "statusline": (),
+    "hook": (),
+}
+"""The documents of commands that are no operation's."""
+NO_JSON: Final[Mapping[str, str]] = {
+    "help": "Prints text only.",
+    "mcp": "Speaks MCP, one JSON-RPC message a line; it outlives restarts of the daemon.",
+    "statusline": "Reads Claude Code's JSON, prints one line; where something is wrong the line says so. Always ends with 0.",
+    "hook": "Reads Claude Code's JSON, prints what the daemon answers, and nothing where there is none.",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only compare")
+    wanted = write_reference(load_operations())
+    if parser.parse_args().check:
+        if not REFERENCE.exists() or REFERENCE.read_text(encoding="utf-8") != wanted:
+            print(f"{REFERENCE} is stale: run make generate", file=sys.stderr)
+            return 1
+        return 0
+    REFERENCE.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+def write_reference(operations: Mapping[str, Operation]) -> str:
+    """The whole file."""
+    parts = [HEAD, "\n## Exit statuses\n\n"]
+    parts.append(write_table(("status", "means"), [(str(status), text) for status, text in STATUSES.items()]))
+    for title, verbs in own.ORDER:
+        parts.append(f"\n## {title}\n")
+        parts.extend(_section(verb, operations) for verb in verbs)
+    parts.append(TAIL)
+    return "".join(parts)
+
+
+def _section(name: str, operations: Mapping[str, Operation]) -> str:
+    verb = find_verb(name)
+    operation = operations.get(verb.method)
+    guarded = " *(guarded)*" if operation is not None and operation.guarded else ""
+    lines = [f"\n### mesh {name}{guarded}\n", f"```\n{_help(name)}```\n"]
+    if name in NO_JSON:
+        lines.append(f"{NO_JSON[name]}\n")
+    else:
+        follow = " With `--follow` one document a message: a row of `messages[]`." if name == "inbox" else ""
+        lines.append(f"The document of `--json`:{follow}\n\n{write_table(('key', 'is'), [*_keys(name, operation)])}")
+    return "\n".join(lines)
+
+
+def _keys(name: str, operation: Operation | None) -> Iterator[Row]:
+    if name in OWN_KEYS:
+        yield from OWN_KEYS[name]
+    elif operation is not None:
+        yield from answer_keys(operation.answer, {})
+    else:
+        raise ValueError(f"mesh {name} is no operation's: say in OWN_KEYS what it prints")
+
+
+def _help(name: str) -> str:
+    said = io.StringIO()
+    with redirect_stdout(said):
+        print_verb(find_verb(name))
+    return said.getvalue()
+
+
+if __name__ == "__main__":
+    os.environ.pop("COLUMNS", None)
+    sys.exit(main())
