@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 import trio
+
 from mesh_protocol.chain import Epoch, Genesis, Record, epoch_kc, make_record, mesh_id_of
 from mesh_protocol.ids import MemberId
 from mesh_protocol.keys import SigningKey

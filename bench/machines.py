@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bench.install import environment
 from mesh_protocol.io.blocking import Client
 from mesh_protocol.wire.codec import JsonValue
-
-from bench.install import environment
 
 PATIENCE: Final = 20.0
 RATES: Final = ("--limit", "member_rate=5000", "--limit", "member_burst=5000")

@@ -12,10 +12,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final, Literal, get_args, get_origin, get_type_hints
 
+from msgspec import NODEFAULT, Struct, inspect
+
 from mesh_protocol.op import Operation
 from mesh_protocol.registry import load_operations
 from mesh_protocol.wire.errors import CODES
-from msgspec import NODEFAULT, Struct, inspect
 
 REFERENCE: Final = Path(__file__).parent.parent / "protocol" / "mesh_protocol" / "OPERATIONS.md"
 HEAD: Final = """\

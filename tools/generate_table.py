@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
+
 from mesh_protocol.op import Command, Operation
 from mesh_protocol.registry import load_operations
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 import trio
-from mesh_protocol.io.sqlite import StorageFailed, WrongDatabase
 
 from mesh_broker.app import Broker, open_broker
 from mesh_broker.config import Config, read_config
@@ -18,6 +17,7 @@ from mesh_broker.keyfile import BadKeyFile
 from mesh_broker.listener import Listener, open_sockets
 from mesh_broker.log import Log
 from mesh_broker.pages import StatusPages
+from mesh_protocol.io.sqlite import StorageFailed, WrongDatabase
 
 STORAGE_DEAD: Final = 70
 TRY_LATER: Final = 75

@@ -12,6 +12,29 @@ from pathlib import Path
 from typing import Final
 
 import trio
+
+from mesh_broker.chain import Chains
+from mesh_broker.client import CLOSE_GOING_AWAY, CLOSE_POLICY, THIS_PROCESS, Client, PeerInfo
+from mesh_broker.clock import steady
+from mesh_broker.dispatch import Dispatcher
+from mesh_broker.floor import Floor, Space
+from mesh_broker.folder import held_folder
+from mesh_broker.gate import Gate
+from mesh_broker.invites import MAX_JOIN, Joins
+from mesh_broker.keyfile import TOKEN_FILE, load_key, load_token
+from mesh_broker.limits import Limits
+from mesh_broker.link import BrokerLink, NearLink
+from mesh_broker.live import MAX_LIVE_FRAME, LiveLane
+from mesh_broker.log import Log, write_stderr
+from mesh_broker.mail import Mailboxes
+from mesh_broker.metrics import Metrics
+from mesh_broker.prekeys import MAX_PREKEY, Prekeys
+from mesh_broker.rates import MailRates
+from mesh_broker.rooms import Rooms
+from mesh_broker.store.interface import Store
+from mesh_broker.store.schema import APPLICATION_ID, MIGRATIONS
+from mesh_broker.store.sqlite import SqliteStore
+from mesh_broker.sweep import Sweeper
 from mesh_protocol.broker_api import (
     ChainAppend,
     ChainRead,
@@ -38,29 +61,6 @@ from mesh_protocol.keys import SigningKey
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.framing import MAX_BODY
 from mesh_protocol.wire.rpc import RequestReceived
-
-from mesh_broker.chain import Chains
-from mesh_broker.client import CLOSE_GOING_AWAY, CLOSE_POLICY, THIS_PROCESS, Client, PeerInfo
-from mesh_broker.clock import steady
-from mesh_broker.dispatch import Dispatcher
-from mesh_broker.floor import Floor, Space
-from mesh_broker.folder import held_folder
-from mesh_broker.gate import Gate
-from mesh_broker.invites import MAX_JOIN, Joins
-from mesh_broker.keyfile import TOKEN_FILE, load_key, load_token
-from mesh_broker.limits import Limits
-from mesh_broker.link import BrokerLink, NearLink
-from mesh_broker.live import MAX_LIVE_FRAME, LiveLane
-from mesh_broker.log import Log, write_stderr
-from mesh_broker.mail import Mailboxes
-from mesh_broker.metrics import Metrics
-from mesh_broker.prekeys import MAX_PREKEY, Prekeys
-from mesh_broker.rates import MailRates
-from mesh_broker.rooms import Rooms
-from mesh_broker.store.interface import Store
-from mesh_broker.store.schema import APPLICATION_ID, MIGRATIONS
-from mesh_broker.store.sqlite import SqliteStore
-from mesh_broker.sweep import Sweeper
 
 DATABASE_FILE: Final = "broker.db"
 DRAIN_SECONDS: Final = 5.0

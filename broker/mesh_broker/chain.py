@@ -8,6 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
+
+from mesh_broker.client import Session
+from mesh_broker.limits import Buckets, Limits
+from mesh_broker.metrics import Metrics
+from mesh_broker.rooms import Room
+from mesh_broker.store.interface import ChainEnd, Growth, Store
 from mesh_protocol.broker_api import (
     ChainAnswer,
     ChainAppend,
@@ -28,12 +34,6 @@ from mesh_protocol.seals import EpochSeal
 from mesh_protocol.tip import EMPTY_LOG_HEAD, log_head, marker
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.framing import MAX_BODY
-
-from mesh_broker.client import Session
-from mesh_broker.limits import Buckets, Limits
-from mesh_broker.metrics import Metrics
-from mesh_broker.rooms import Room
-from mesh_broker.store.interface import ChainEnd, Growth, Store
 
 MAX_APPEND_RECORDS: Final = 64
 MAX_APPEND_SEALS: Final = 2048

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import trio
-from mesh_protocol.ids import DeviceId, InviteId, MeshId
-from mesh_protocol.io.connection import Connection, Reply
-from mesh_protocol.wire.errors import MeshError
-from mesh_protocol.wire.framing import MAX_BODY, MAX_HEADER, PREFIX
-from mesh_protocol.wire.rpc import NotificationReceived, Peer, RequestReceived
 
 from mesh_broker.link import BrokerLink
 from mesh_broker.log import Log
 from mesh_broker.metrics import Metrics
 from mesh_broker.outbound import Outbound
+from mesh_protocol.ids import DeviceId, InviteId, MeshId
+from mesh_protocol.io.connection import Connection, Reply
+from mesh_protocol.wire.errors import MeshError
+from mesh_protocol.wire.framing import MAX_BODY, MAX_HEADER, PREFIX
+from mesh_protocol.wire.rpc import NotificationReceived, Peer, RequestReceived
 
 if TYPE_CHECKING:
     from mesh_broker.acks import AckQueue

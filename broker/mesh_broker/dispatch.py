@@ -8,6 +8,8 @@ key only what is declared for everybody, a device all of it.
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias, TypeVar
 
+from mesh_broker.client import Client, Session
+from mesh_broker.limits import Buckets, Limits
 from mesh_protocol import broker_api
 from mesh_protocol.broker_api import Hello
 from mesh_protocol.ids import DeviceId, MeshId
@@ -17,9 +19,6 @@ from mesh_protocol.registry import operations_in
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.framing import MAX_BODY
 from mesh_protocol.wire.rpc import NotificationReceived, Params, RequestReceived
-
-from mesh_broker.client import Client, Session
-from mesh_broker.limits import Buckets, Limits
 
 R = TypeVar("R", bound=Request)
 

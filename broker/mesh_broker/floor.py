@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mesh_protocol.wire.errors import MeshError
-
 from mesh_broker.limits import Limits
+from mesh_protocol.wire.errors import MeshError
 
 
 class Space(NamedTuple):

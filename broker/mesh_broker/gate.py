@@ -8,6 +8,15 @@ lock out the one that has its key.
 from collections.abc import Callable
 from typing import Final
 
+from mesh_broker.chain import START, grow, judge
+from mesh_broker.client import CLOSE_POLICY, CLOSE_REPLACED, Client, Session
+from mesh_broker.invites import GRACE_DAYS
+from mesh_broker.limits import DAY_MS, Buckets, Limits, Strikes
+from mesh_broker.log import Log
+from mesh_broker.metrics import Metrics
+from mesh_broker.outbound import notification
+from mesh_broker.rooms import Room, Rooms
+from mesh_broker.store.interface import Store
 from mesh_protocol.broker_api import CHALLENGE, VERSION_MAX, VERSION_MIN, Challenge, Hello, HelloAnswer
 from mesh_protocol.chain import Record
 from mesh_protocol.hello import (
@@ -27,16 +36,6 @@ from mesh_protocol.members import Invite
 from mesh_protocol.op import write_answer
 from mesh_protocol.pae import BadEncoding, CryptoError, unlst
 from mesh_protocol.wire.errors import MeshError
-
-from mesh_broker.chain import START, grow, judge
-from mesh_broker.client import CLOSE_POLICY, CLOSE_REPLACED, Client, Session
-from mesh_broker.invites import GRACE_DAYS
-from mesh_broker.limits import DAY_MS, Buckets, Limits, Strikes
-from mesh_broker.log import Log
-from mesh_broker.metrics import Metrics
-from mesh_broker.outbound import notification
-from mesh_broker.rooms import Room, Rooms
-from mesh_broker.store.interface import Store
 
 NO_BOX: Final = -1
 LAST_WORDS_SECONDS: Final = 0.2

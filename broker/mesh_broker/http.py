@@ -9,13 +9,13 @@ from typing import Final, NamedTuple, TypeAlias
 
 import httptools
 import trio
-from mesh_protocol.io.link import LinkClosed
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
 from mesh_broker.transport import Transport
+from mesh_protocol.io.link import LinkClosed
 
 MAX_HEAD: Final = 8 * 1024
 MAX_HEADERS: Final = 64

@@ -3,6 +3,12 @@
 from collections.abc import Callable
 from typing import Final
 
+from mesh_broker.chain import DONE
+from mesh_broker.client import Session
+from mesh_broker.limits import DAY_MS, Buckets, Limits
+from mesh_broker.metrics import Metrics
+from mesh_broker.outbound import notification
+from mesh_broker.store.interface import Store
 from mesh_protocol.broker_api import JOIN_REQUEST, JoinAnswer, JoinAsk, JoinDrop, JoinList, JoinListAnswer, JoinPush
 from mesh_protocol.invite import open_join_request
 from mesh_protocol.io.connection import Reply
@@ -10,13 +16,6 @@ from mesh_protocol.op import write_answer
 from mesh_protocol.pae import CryptoError, lst
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.framing import MAX_BODY
-
-from mesh_broker.chain import DONE
-from mesh_broker.client import Session
-from mesh_broker.limits import DAY_MS, Buckets, Limits
-from mesh_broker.metrics import Metrics
-from mesh_broker.outbound import notification
-from mesh_broker.store.interface import Store
 
 MAX_JOIN: Final = 32 * 1024
 GRACE_DAYS: Final = 30

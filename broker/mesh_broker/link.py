@@ -3,6 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 import trio
+
 from mesh_protocol.io.link import Link
 
 

@@ -11,7 +11,6 @@ from http import HTTPStatus
 from typing import Final, TypeAlias
 
 import trio
-from mesh_protocol.io.link import LinkClosed
 
 from mesh_broker.client import PeerInfo
 from mesh_broker.http import BadHead, Head, Page, Pages, answer_head, read_head, send_page
@@ -20,6 +19,7 @@ from mesh_broker.log import Log
 from mesh_broker.metrics import Metrics
 from mesh_broker.transport import SocketTransport, TlsTransport
 from mesh_broker.wire import WsLink
+from mesh_protocol.io.link import LinkClosed
 
 BACKLOG: Final = 1024
 ACCEPT_BATCH: Final = 64

@@ -3,16 +3,15 @@
 from collections.abc import Callable
 from typing import Final
 
-from mesh_protocol.broker_api import LIVE, LivePublish, LivePush, LiveSubscribe
-from mesh_protocol.ids import DeviceId, MeshId
-from mesh_protocol.io.connection import Reply
-from mesh_protocol.wire.errors import MeshError
-
 from mesh_broker.chain import DONE
 from mesh_broker.client import Session
 from mesh_broker.limits import Buckets, Limits
 from mesh_broker.metrics import Metrics
 from mesh_broker.outbound import notification
+from mesh_protocol.broker_api import LIVE, LivePublish, LivePush, LiveSubscribe
+from mesh_protocol.ids import DeviceId, MeshId
+from mesh_protocol.io.connection import Reply
+from mesh_protocol.wire.errors import MeshError
 
 MAX_LIVE_FRAME: Final = 4 * 1024
 

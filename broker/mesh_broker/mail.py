@@ -8,13 +8,6 @@ membership, then one transaction with quota, dedupe row, envelope and number.
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from mesh_protocol.broker_api import AcceptAnswer, MailAck, MailResume, MailSend, ResumeAnswer, Stats, StatsAnswer
-from mesh_protocol.envelope import MAX_ENVELOPE, Lane, Outer, parse_outer
-from mesh_protocol.io.connection import Reply
-from mesh_protocol.op import write_answer
-from mesh_protocol.pae import BadEncoding
-from mesh_protocol.wire.errors import MeshError
-
 from mesh_broker.acks import AckQueue
 from mesh_broker.chain import DONE
 from mesh_broker.client import Session
@@ -24,6 +17,12 @@ from mesh_broker.rates import MailRates
 from mesh_broker.rooms import Room
 from mesh_broker.store.interface import Accepted, Mail, MailKey, Promise, Quota, Store
 from mesh_broker.stream import MailStream
+from mesh_protocol.broker_api import AcceptAnswer, MailAck, MailResume, MailSend, ResumeAnswer, Stats, StatsAnswer
+from mesh_protocol.envelope import MAX_ENVELOPE, Lane, Outer, parse_outer
+from mesh_protocol.io.connection import Reply
+from mesh_protocol.op import write_answer
+from mesh_protocol.pae import BadEncoding
+from mesh_protocol.wire.errors import MeshError
 
 MAX_ACCEPTING_BYTES: Final = 64 * MIB
 """Envelopes that wait for their commit, all senders together: a disk that is slower than the network is said so."""

@@ -7,14 +7,13 @@ connection is too slow to be kept; live frames are shed, the oldest first. Mail 
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from mesh_broker.link import BrokerLink
+from mesh_broker.metrics import Metrics
 from mesh_protocol.ids import MeshId
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.op import Answer, write_answer
 from mesh_protocol.wire.codec import encode
 from mesh_protocol.wire.framing import encode_frame
-
-from mesh_broker.link import BrokerLink
-from mesh_broker.metrics import Metrics
 
 LIVE_FRAMES: Final = 64
 LIVE_BYTES: Final = 128 * 1024

@@ -5,12 +5,12 @@ from http import HTTPStatus
 from typing import Final
 
 import trio
-from mesh_protocol.io.sqlite import StorageFailed
-from mesh_protocol.wire.errors import MeshError
 
 from mesh_broker.http import Page
 from mesh_broker.metrics import Metrics
 from mesh_broker.store.interface import Store
+from mesh_protocol.io.sqlite import StorageFailed
+from mesh_protocol.wire.errors import MeshError
 
 READY_SECONDS: Final = 2.0
 READY_KEPT_SECONDS: Final = 1.0

@@ -2,6 +2,10 @@
 
 from collections.abc import Callable
 
+from mesh_broker.chain import DONE
+from mesh_broker.client import Session
+from mesh_broker.limits import Buckets, Limits
+from mesh_broker.store.interface import Store
 from mesh_protocol.broker_api import PrekeyAnswer, PrekeyPut, PrekeyTake
 from mesh_protocol.ids import DeviceId, MeshId
 from mesh_protocol.io.connection import Reply
@@ -9,11 +13,6 @@ from mesh_protocol.keys import SignedPrekey, verify_prekey
 from mesh_protocol.op import write_answer
 from mesh_protocol.pae import CryptoError, lst
 from mesh_protocol.wire.errors import MeshError
-
-from mesh_broker.chain import DONE
-from mesh_broker.client import Session
-from mesh_broker.limits import Buckets, Limits
-from mesh_broker.store.interface import Store
 
 MAX_PREKEY = 1024
 

@@ -11,10 +11,9 @@ together.
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from mesh_protocol.ids import MemberId, MeshId
-
 from mesh_broker.limits import Allowances, Buckets, Limits, Recent
 from mesh_broker.store.interface import MailKey
+from mesh_protocol.ids import MemberId, MeshId
 
 Sender: TypeAlias = tuple[MeshId, MemberId]
 

@@ -6,16 +6,16 @@ from contextlib import contextmanager
 from typing import Final
 
 import trio
+
+from mesh_broker.client import Session
+from mesh_broker.outbound import notification
+from mesh_broker.store.interface import ChainEnd, Store
 from mesh_protocol.broker_api import TIP, TipPush
 from mesh_protocol.chain import Record
 from mesh_protocol.ids import DeviceId, MeshId
 from mesh_protocol.keys import SigningKey
 from mesh_protocol.members import ChainState, extend, settled
 from mesh_protocol.tip import TipRef, sign_tip
-
-from mesh_broker.client import Session
-from mesh_broker.outbound import notification
-from mesh_broker.store.interface import ChainEnd, Store
 
 VERIFY_STEP: Final = 64
 """Records verified in one go, about 4 ms; others get their turn between."""

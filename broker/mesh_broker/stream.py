@@ -6,15 +6,14 @@ A task runs only while there is something to push and room in the window; an idl
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from mesh_protocol.broker_api import MAIL, MailPush
-from mesh_protocol.io.link import LinkClosed
-
 from mesh_broker.client import Session
 from mesh_broker.limits import Limits
 from mesh_broker.metrics import Metrics
 from mesh_broker.outbound import notification
 from mesh_broker.rates import MailRates
 from mesh_broker.store.interface import Store, Waiting
+from mesh_protocol.broker_api import MAIL, MailPush
+from mesh_protocol.io.link import LinkClosed
 
 LANE_COUNT: Final = 3
 AHEAD: Final = 32

@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 import trio
-from mesh_protocol.wire.errors import MeshError
 
 from mesh_broker.client import CLOSE_POLICY, Client
 from mesh_broker.floor import Floor
@@ -12,6 +11,7 @@ from mesh_broker.limits import DAY_MS, Limits
 from mesh_broker.log import Log
 from mesh_broker.metrics import Metrics
 from mesh_broker.store.interface import Store
+from mesh_protocol.wire.errors import MeshError
 
 LOOK_SECONDS: Final = 5.0
 EXPIRE_SECONDS: Final = 60.0

@@ -5,6 +5,7 @@ import ssl
 from typing import Final, Protocol
 
 import trio
+
 from mesh_protocol.io.link import LinkClosed
 
 CHUNK: Final = 16 * 1024

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import trio
-from mesh_protocol.io.link import LinkClosed
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Protocol, State
 
 from mesh_broker.transport import Transport
+from mesh_protocol.io.link import LinkClosed
 
 MAX_FRAGMENTS: Final = 64
 MAX_CONTROL: Final = 64

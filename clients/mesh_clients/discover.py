@@ -3,11 +3,10 @@
 import _socket
 import os
 
-from mesh_protocol.io.blocking import Client, NotRunning
-from mesh_protocol.wire.errors import MeshError
-
 from mesh_clients import thin
 from mesh_clients.build import BUILD
+from mesh_protocol.io.blocking import Client, NotRunning
+from mesh_protocol.wire.errors import MeshError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,9 +2,8 @@
 
 import sys
 
-from mesh_protocol.wire.errors import OK, MeshError
-
 from mesh_clients.render import clean_line
+from mesh_protocol.wire.errors import OK, MeshError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

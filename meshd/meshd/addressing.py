@@ -1,13 +1,13 @@
 """From the names a caller gives to the recipients of one mesh."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from mesh_protocol.wire.errors import MeshError
-
 from meshd.mesh import Mesh
 from meshd.sessions import Session
-from meshd.targets import Directory, Recipient, resolve_all
+from meshd.targets import MAX_CANDIDATES, Directory, Recipient, resolve_all
 
 if TYPE_CHECKING:
     from meshd.app import App
@@ -57,8 +57,20 @@ def find_recipients(
         raise MeshError("ambiguous_mesh", what=", ".join(targets), meshes=[mesh.slug for mesh, _ in found])
     if found:
         return found[0]
-    ambiguous = [error for error in failures if error.code != "unknown_recipient"]
-    raise (ambiguous or failures)[0]
+    raise _refusal(targets, failures)
+
+
+def _refusal(targets: Sequence[str], failures: Sequence[MeshError]) -> MeshError:
+    """One refusal for all meshes: an ambiguous name first; else the name that no mesh got past, with the candidates of
+    all meshes."""
+    for error in failures:
+        if error.code != "unknown_recipient":
+            return error
+    worst = max(failures, key=lambda error: targets.index(str(error.data["target"])))
+    lists = [error.data["candidates"] for error in failures]
+    turns = zip_longest(*(names for names in lists if isinstance(names, list)))
+    candidates = [*dict.fromkeys(name for turn in turns for name in turn if name is not None)]
+    return MeshError("unknown_recipient", target=worst.data["target"], candidates=candidates[:MAX_CANDIDATES])
 
 
 def _candidates(app: "App", wanted: str, session: Session | None) -> list[Mesh]:

@@ -9,13 +9,13 @@ from typing import Final
 
 import apsw
 import trio
+
 from mesh_protocol.ids import MsgId
 from mesh_protocol.io.connection import Reply
 from mesh_protocol.io.sqlite import Database, Pending
 from mesh_protocol.registry import load_operations
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import RequestReceived
-
 from meshd.brokers import Brokers
 from meshd.claude.inbox import Inboxes
 from meshd.config import Config

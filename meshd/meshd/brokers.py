@@ -5,10 +5,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
+
 from mesh_protocol.io.link import Link, LinkClosed
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import NotificationReceived
-
 from meshd.embedded import Embedded
 from meshd.failure import first_error
 from meshd.link.driver import LOCAL, Connect, Driver, connect_url, open_greeting, require_allowed_url

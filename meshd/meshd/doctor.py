@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from mesh_protocol.ids import DeviceId
 from mesh_protocol.ops.daemon import Check
-
 from meshd.link.table import LinkState
 from meshd.mesh import Mesh
 from meshd.store.outbox import count_waiting

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import trio
+
 from mesh_protocol.io.link import Link, LinkClosed
 from mesh_protocol.io.memory import EmbeddedBroker, EmbeddedBrokerModule
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import trio
+
 from mesh_protocol.wire.codec import JsonValue
 
 BUFFER: Final = 1_000

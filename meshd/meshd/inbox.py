@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import apsw
+
 from mesh_protocol.envelope import Outer, SignedMessage, open_envelope, outer_hash, parse_outer
 from mesh_protocol.ids import DeviceId, MsgId
 from mesh_protocol.io.sqlite import Pending
 from mesh_protocol.keys import CryptoError, verify_prekey
 from mesh_protocol.receipt import Bounce
-
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node

@@ -11,7 +11,6 @@ from mesh_protocol.members import ChainState, extend
 from mesh_protocol.names import compare_form, member_subject, open_name
 from mesh_protocol.seals import MeshKeys
 from mesh_protocol.tip import TipRef
-
 from meshd.doubts import Doubts
 from meshd.link.table import LinkEvent, LinkState, advance
 from meshd.store.meshes import MeshRow

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import apsw
 import trio
+
 from mesh_protocol.chain import Epoch, Genesis, Record, epoch_kc, make_record, mesh_id_of
 from mesh_protocol.ids import MemberId
 from mesh_protocol.invite import InviteLink, parse_link
@@ -13,7 +14,6 @@ from mesh_protocol.names import check_mesh_name, check_name, member_subject, sea
 from mesh_protocol.seals import MeshKeys
 from mesh_protocol.tip import TipRef
 from mesh_protocol.wire.errors import MeshError
-
 from meshd.brokers import Brokers
 from meshd.link.driver import LOCAL
 from meshd.link.greeting import read_tip, say_hello

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import trio
+
 from mesh_protocol.ids import DeviceId, MeshId, MsgId
 from mesh_protocol.io.sqlite import Database
 from mesh_protocol.keys import SigningKey
 from mesh_protocol.wire.errors import MeshError
-
 from meshd.columns import open_column, seal_column
 from meshd.events import Events
 from meshd.mesh import Mesh

@@ -8,9 +8,9 @@ from typing import Final
 
 import apsw
 import trio
+
 from mesh_protocol.ids import DeviceId, MeshId, MsgId
 from mesh_protocol.wire.errors import MeshError
-
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.sealing import seal_delivery

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 import msgspec
+
 from mesh_protocol.ids import DeviceId, MeshId
 from mesh_protocol.keys import CryptoError
 from mesh_protocol.live import LiveFrame, channel_id, open_live, peek_live, seal_live
 from mesh_protocol.wire.codec import CodecError, Limits, check
-
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node

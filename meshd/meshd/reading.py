@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 
 import apsw
-from mesh_protocol.ids import MsgId
 
+from mesh_protocol.ids import MsgId
 from meshd.inbox import Address
 from meshd.mesh import Mesh
 from meshd.node import Node

@@ -10,7 +10,6 @@ from typing import Final
 from mesh_protocol.envelope import SignedMessage
 from mesh_protocol.ids import DeviceId, MsgId
 from mesh_protocol.receipt import ReceiptRow, decode_receipts, encode_receipts
-
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.sealing import seal_note

@@ -5,7 +5,6 @@ from typing import NamedTuple
 from mesh_protocol.envelope import Message, SignedMessage, outer_hash, seal_envelope, sign_message
 from mesh_protocol.ids import MsgId
 from mesh_protocol.keys import SignedPrekey
-
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.store.outbox import LANES, DeliveryRow, MessageRow

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TypeVar
 
 import trio
+
 from mesh_protocol.ids import DeviceId
 from mesh_protocol.io.sqlite import Database, ThreadWorker, WrongDatabase
-
 from meshd.app import App, open_database, remember_identity
 from meshd.config import Config
 from meshd.hardening import Hardening

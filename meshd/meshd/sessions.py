@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 import trio
-from mesh_protocol.ids import MeshId
 
+from mesh_protocol.ids import MeshId
 from meshd.claude.formats import ClaudeSession, is_claude_program
 from meshd.claude.registry import NoSession, Registry, config_dir
 from meshd.inbox import Address
@@ -69,6 +69,7 @@ class Session:
             self.summary,
             int(self.visible),
             json.dumps(self.profile),
+            self.wish,
             self.started_ms,
             self.ended_ms,
         )
@@ -101,6 +102,7 @@ class Sessions:
                 config=Path(row.config_dir),
                 status=Status("idle", Source.TRANSCRIPT, now, now),
                 started_ms=row.started_ms,
+                wish=row.wish,
                 summary=row.summary,
                 visible=bool(row.visible),
                 profile=json.loads(row.profile),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
+
 from source_tree import Finding, Source, imports, report, sample, sources, within
 
 

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import pytest
+
 from source_tree import AROUND, PACKAGES, Finding, Source, report, sample, sources
 
 # Module names.

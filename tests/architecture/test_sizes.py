@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
+
 from source_tree import AROUND, PACKAGES, Source, sample, sources
 
 FILE_LINES = 400

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 
 import pytest
+
 from source_tree import Finding, Source, report, sample, sources
 
 WHY = "SQL that is put together from values can be made to say something else: bind the value with ?"

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import pytest
 import trio
+
 from broker_kit.people import START_MS, Device, Mesh, envelope, invite_id, join_request, new_mesh, seeded
 from broker_kit.process import connected, running
 from broker_kit.stand import Side, Stand, open_websocket_stand

@@ -5,10 +5,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from broker_kit.people import Device, envelope, new_mesh, seeded
-from broker_kit.stand import open_memory_stand
 from hypothesis import given
 from hypothesis import strategies as st
+
+from broker_kit.people import Device, envelope, new_mesh, seeded
+from broker_kit.stand import open_memory_stand
 from mesh_broker.acks import MAX_RANGES, AckQueue, merged
 from mesh_broker.limits import Limits
 from mesh_protocol.broker_api import AcceptAnswer, ChainRead, MailSend, Stats, StatsAnswer

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import trio
+
 from broker_kit.people import START_MS, Device, Mesh, invite_id, join_request, seeded
 from broker_kit.stand import Side, Stand, append_body, open_memory_stand
 from mesh_broker.chain import START

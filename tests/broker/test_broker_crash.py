@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+
 from broker_kit.people import START_MS, Device, Mesh, envelope, seeded
 from broker_kit.process import SIGKILL, connected, made_mesh, running
 from broker_kit.stand import Side

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+
 from broker_kit.people import Device, envelope, new_mesh
 from broker_kit.stand import Side
 from mesh_broker.app import open_embedded

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import trio
-from broker_kit.people import Device, envelope
-from broker_kit.stand import Side, Stand, open_memory_stand
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from broker_kit.people import Device, envelope
+from broker_kit.stand import Side, Stand, open_memory_stand
 from mesh_broker.limits import Limits
 from mesh_protocol import broker_api
 from mesh_protocol.broker_api import Stats, StatsAnswer

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
+
 from broker_kit.people import START_MS, Device, invite_id, join_request, new_mesh, seeded
 from broker_kit.stand import TOKEN, Stand, open_memory_stand
 from mesh_broker.limits import DAY_MS, Limits

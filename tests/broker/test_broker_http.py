@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+
 from broker_kit.people import Device, new_mesh
 from broker_kit.raw import UPGRADE, dial, frame
 from broker_kit.stand import Stand, open_websocket_stand

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from broker_kit.people import START_MS, Device, Mesh, invite_id, join_request, seeded
 from broker_kit.stand import Side, Stand, open_memory_stand
 from mesh_broker.invites import MAX_JOIN

@@ -1,6 +1,7 @@
 """Buckets, strikes and allowances: how much is let through, and that their memory is bounded."""
 
 import pytest
+
 from mesh_broker.clock import steady
 from mesh_broker.floor import Floor, Space
 from mesh_broker.limits import MIB, Allowances, Buckets, Limits, Recent, Strikes, replaced

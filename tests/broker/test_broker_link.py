@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from websockets.client import ClientProtocol
+from websockets.frames import Frame
+from websockets.protocol import OPEN, SERVER, Protocol
+from websockets.uri import parse_uri
+
 from broker_kit.people import Device
 from broker_kit.raw import dial, frame
 from broker_kit.stand import open_websocket_stand
@@ -16,10 +21,6 @@ from mesh_broker.transport import SocketTransport
 from mesh_broker.wire import WsLink, encode_binary
 from mesh_protocol.broker_api import Done, LiveSubscribe, Stats, StatsAnswer
 from mesh_protocol.io.link import LinkClosed
-from websockets.client import ClientProtocol
-from websockets.frames import Frame
-from websockets.protocol import OPEN, SERVER, Protocol
-from websockets.uri import parse_uri
 
 CHANNEL = bytes(16)
 

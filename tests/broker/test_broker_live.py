@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from broker_kit.people import Device, Mesh, envelope, seeded
 from broker_kit.stand import Side, Stand, open_memory_stand
 from mesh_broker.limits import Limits

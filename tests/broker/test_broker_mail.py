@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
+
 from broker_kit.people import START_MS, Device, Mesh, envelope, seeded
 from broker_kit.stand import Side, Stand, open_memory_stand
 from mesh_broker.floor import Space

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 import trio
-from broker_kit.people import START_MS, Device, envelope
-from broker_kit.process import Process, connected, made_mesh, running
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from broker_kit.people import START_MS, Device, envelope
+from broker_kit.process import Process, connected, made_mesh, running
 from mesh_protocol.broker_api import AcceptAnswer, MailSend, Stats, StatsAnswer
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.wire.errors import RemoteError

@@ -7,9 +7,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import trio
-from broker_kit.people import START_MS, Device, new_mesh, seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from broker_kit.people import START_MS, Device, new_mesh, seeded
 from mesh_broker.chain import START, grow, judge
 from mesh_broker.store.interface import Accepted, Growth, Mail, MailKey, Quota, Store
 from mesh_broker.store.schema import APPLICATION_ID, MIGRATIONS

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from mesh_clients import ancestry
 
 Tree = dict[int, tuple[int, str, str]]

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+
 from client_kit.answers import ESCAPES, result
 from client_kit.programs import mesh
 from client_kit.scripted import Scripted

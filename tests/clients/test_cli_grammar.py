@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mesh_clients.cli import own
 from mesh_clients.cli.grammar import Verb, read_line, split_verb
 from mesh_clients.cli.main import find_verb

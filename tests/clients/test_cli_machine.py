@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+
 from client_kit.answers import ID, result
 from client_kit.programs import MESH, mesh
 from client_kit.scripted import Scripted

@@ -6,6 +6,7 @@ import subprocess
 import threading
 
 import pytest
+
 from client_kit.answers import ESCAPES, ID, recipient, result, row, sent
 from client_kit.programs import MESH, mesh
 from client_kit.scripted import Scripted, Talker

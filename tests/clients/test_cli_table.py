@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from mesh_clients.cli import table
 from mesh_protocol.op import Answer, Command, Request, Tier, op, operation_of
 from mesh_protocol.registry import load_operations

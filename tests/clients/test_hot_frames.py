@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mesh_clients import thin
 from mesh_protocol.ops.claude import ENVIRONMENT, Hook, McpOpen, StatusLine
 from mesh_protocol.wire.codec import decode, encode

@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Sequence
 
 import pytest
+
 from client_kit.programs import HOT, MESH
 from client_kit.scripted import Scripted, says
 

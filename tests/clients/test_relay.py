@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from client_kit.programs import HOT, MESH, McpClient
 from client_kit.scripted import Scripted, Talker
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mesh_clients.mcp.exchange import (
     CALL_PATIENCE,
     DESPAIR,

@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mesh_clients.mcp.lines import is_plain_id, read_facts, refuse
 
 VALUES = st.recursive(

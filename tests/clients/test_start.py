@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from client_kit.programs import MESH, McpClient, mesh
 from mesh_clients import start, thin
 

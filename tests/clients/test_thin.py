@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from client_kit.programs import HOT, MESH, run
 from client_kit.scripted import Scripted, says
 from mesh_clients import thin

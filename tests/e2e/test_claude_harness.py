@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+
 from claude_harness.binary import BinaryUnavailable, cache_path, find_binary
 from claude_harness.fake_api import Text, ToolUse
 from claude_harness.frames import answer_with

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+
 from claude_harness.fake_api import Text, ToolUse
 from claude_harness.frames import frames_in
 from claude_harness.registry_view import RegistryView

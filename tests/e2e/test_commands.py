@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from homes import MESH, Home, StandIn, is_gone, open_home, wait_until
 
 pytestmark = pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+
 from machines.pair import Pair, open_pair
 from machines.storm import Ledger, Storm, count_not_in, read_everything, send_on, until_reached
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
+
 from claude_harness.fake_api import ToolUse
 from claude_harness.frames import answer_with, frames_in
 from claude_harness.home import Home

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+
 from homes import MESH, Home, StandIn, open_home, wait_until
 from mcp import Client, StdioServerParameters
 

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import mesh_protocol
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+
+import mesh_protocol
 
 USUAL = 100
 EXAMPLES = int(os.environ.get("MESH_FUZZ_EXAMPLES", str(USUAL)))

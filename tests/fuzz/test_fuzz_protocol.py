@@ -4,9 +4,10 @@ The seeds are the frozen vectors of all formats, so every parser also sees the o
 """
 
 import pytest
-from fuzz_bytes import FEW, FUZZ, frozen, hostile, judge
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fuzz_bytes import FEW, FUZZ, frozen, hostile, judge
 from mesh_protocol import broker_api
 from mesh_protocol.chain import AddDevice, AddMember, Epoch, Genesis, InviteOpen, Record, decode_body
 from mesh_protocol.envelope import open_envelope, parse_outer

@@ -2,9 +2,10 @@
 
 import msgpack
 import pytest
-from fuzz_bytes import FUZZ, frozen, hostile, judge
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fuzz_bytes import FUZZ, frozen, hostile, judge
 from mesh_protocol.wire.codec import DEFAULT, CodecError, Limits, check, decode, encode
 from mesh_protocol.wire.framing import FrameError, FrameReader, encode_frame, split_message
 from mesh_protocol.wire.items import pack_items, put_texts, unpack_items

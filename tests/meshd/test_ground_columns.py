@@ -1,6 +1,7 @@
 """Sealed columns open only in their own place."""
 
 import pytest
+
 from mesh_protocol.keys import BadCiphertext
 from mesh_protocol.pae import BadEncoding
 from meshd.columns import open_column, seal_column

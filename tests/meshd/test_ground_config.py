@@ -4,6 +4,7 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
+
 from meshd.config import CAPS, Config, ConfigRefused, Idle, Limits, load_config, parse_config
 from meshd.private_files import NotPrivate
 

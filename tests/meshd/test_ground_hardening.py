@@ -10,6 +10,7 @@ import sys
 import tempfile
 
 import pytest
+
 from meshd.hardening import harden
 from meshd.instance import bind_socket, hold
 from meshd.paths import prepare, resolve

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from meshd import instance as instance_module
 from meshd.instance import AlreadyRunning, Instance, bind_socket, hold, read_holder
 from meshd.local_disk import NotLocal, check_wal, current_kind, filesystem_kind
 from meshd.paths import Paths, prepare, resolve
 from meshd.private_files import NotPrivate
-
-from meshd import instance as instance_module
 
 HOLDER = """
 import os, sys, signal

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import meshd
 from mesh_protocol.keys import SigningKey
 from meshd.keys.identity import Identity, StoreKey
 from meshd.log import (
@@ -35,8 +37,6 @@ from meshd.log import (
     get_logger,
 )
 from meshd.private_files import NotPrivate
-
-import meshd
 
 
 class Code(enum.Enum):

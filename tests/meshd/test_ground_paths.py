@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from meshd.paths import SocketPlace, prepare, record_where, resolve
 from meshd.private_files import NotPrivate, open_directory, read_file, write_file
 

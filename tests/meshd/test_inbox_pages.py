@@ -1,9 +1,10 @@
 """An inbox of any size can be read: an answer holds what travels in one frame, and says that there is more."""
 
+from trio.testing import MockClock
+
 from core_kit.core import until
 from core_kit.town import Town
 from meshd.store.inbox import count_unread
-from trio.testing import MockClock
 
 
 async def test_more_messages_than_fit_a_header_are_read_in_answers_that_fit_a_frame(

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 
 import pytest
 import trio
+from trio.testing import MockClock
+
 from broker_kit.people import seeded
 from core_kit.core import Core, until
 from core_kit.forgery import MALLORY, chain_of, ghost_record, invite_record, signed_tip
@@ -13,7 +15,6 @@ from mesh_protocol.chain import Record
 from mesh_protocol.keys import SigningKey
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.items import pack_items
-from trio.testing import MockClock
 
 OTHER_BROKER = SigningKey.from_seed(seeded("another broker"))
 

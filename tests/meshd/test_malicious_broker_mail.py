@@ -2,6 +2,8 @@
 
 import pytest
 import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
 from broker_kit.people import seeded
 from core_kit.core import until
 from core_kit.forgery import (
@@ -21,7 +23,6 @@ from mesh_protocol.ids import MemberId
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.tip import TipRef
 from meshd.link.receiver import MAX_HELD_OF_ONE
-from trio.testing import MockClock, wait_all_tasks_blocked
 
 FIRST = 5_000
 """Mailbox numbers of what the lying broker makes up, above any true one."""

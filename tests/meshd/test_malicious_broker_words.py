@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
 from broker_kit.people import seeded
 from core_kit.core import Core, until, virtual_ms
 from core_kit.forgery import MALLORY, Impostor, own_envelope, seal_for, write_message
@@ -16,7 +18,6 @@ from mesh_protocol.receipt import ReceiptRow, encode_receipts
 from mesh_protocol.wire.codec import encode
 from mesh_protocol.wire.framing import encode_frame
 from meshd.store.outbox import read_deliveries
-from trio.testing import MockClock, wait_all_tasks_blocked
 
 FIRST = 5_000
 DAY_S = 24 * 3600

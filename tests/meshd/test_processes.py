@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
 from meshd.processes import MAX_ANCESTORS, Process, ProcTable, walk
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")

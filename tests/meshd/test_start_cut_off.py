@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+
+from mesh_protocol.ids import DeviceId
+from mesh_protocol.io.sqlite import InlineWorker
 from meshd.app import open_database, remember_identity
 from meshd.keys.argon2 import stretch
 from meshd.keys.keyring_backend import KeyringBackend
@@ -11,8 +14,6 @@ from meshd.keys.store import KeyStore
 from meshd.paths import Paths, prepare, resolve
 from meshd.seams import Seams
 from meshd.serving import take_identity
-from mesh_protocol.ids import DeviceId
-from mesh_protocol.io.sqlite import InlineWorker
 
 
 @pytest.fixture

@@ -3,11 +3,12 @@
 import inspect
 
 import pytest
+from msgspec import inspect as types
+
 from mesh_protocol.op import Operation, Tier
 from mesh_protocol.registry import load_operations
 from meshd.local.dispatch import Dispatch, load_handlers
 from meshd.mcp.tools import describe_tool, tools_by_name
-from msgspec import inspect as types
 
 OPERATIONS = load_operations()
 TOOLS = {

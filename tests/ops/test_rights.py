@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+
 from mesh_protocol.op import Operation, Tier
 from mesh_protocol.registry import load_operations
 from mesh_protocol.wire.errors import MeshError

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from mesh_protocol.hello import (
     BrokerHello,
     admission_proof,

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mesh_protocol.invite import (
     MAX_JOIN_REQUEST,
     MAX_SIGNERS,

@@ -4,6 +4,7 @@ import copy
 import pickle
 
 import pytest
+
 from mesh_protocol.ids import DeviceId, MeshId
 from mesh_protocol.keys import (
     BadCiphertext,

@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
 from mesh_protocol import pae
 
 ROOT = Path(__file__).resolve().parents[2]

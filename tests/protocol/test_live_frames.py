@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mesh_protocol.keys import BadCiphertext, BadEncoding, BadPeerKey, BadSignature, aead_open, aead_seal, hkdf
 from mesh_protocol.live import MAX_LIVE, LiveFrame, channel_id, open_live, peek_live, seal_live
 from mesh_protocol.padding import pad

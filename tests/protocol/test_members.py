@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import replace
 
 import pytest
+
 from mesh_protocol.chain import (
     AddDevice,
     AddMember,

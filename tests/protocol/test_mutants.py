@@ -7,6 +7,7 @@ import os
 import random
 
 import pytest
+
 from mesh_mutations import mutants, nested_messages, random_mutant
 from mesh_protocol.keys import CryptoError
 from mesh_targets import contents, targets

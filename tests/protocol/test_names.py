@@ -5,6 +5,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mesh_protocol.keys import BadCiphertext, BadEncoding, aead_seal
 from mesh_protocol.names import (
     check_mesh_name,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 import pytest
+
 from mesh_protocol.op import (
     Answer,
     Request,

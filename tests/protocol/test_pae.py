@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mesh_protocol import pae
 from mesh_protocol.pae import BadEncoding, CryptoError, lst, split_pae, unlst
 

@@ -4,6 +4,7 @@ import sys
 from types import ModuleType
 
 import pytest
+
 from mesh_protocol.op import Answer, Operation, Request, Tier, op
 from mesh_protocol.registry import load_operations, operations_in
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mesh_protocol import hpke
 from mesh_protocol.keys import BadCiphertext, BadEncoding, BadPeerKey, PrekeyPrivate
 from mesh_protocol.padding import bucket, pad, require_padding

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mesh_protocol import hpke
 from mesh_protocol.keys import BadCiphertext, BadEncoding, BadPeerKey
 from mesh_protocol.padding import pad

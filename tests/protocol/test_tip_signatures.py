@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mesh_protocol.keys import BadEncoding, BadPeerKey, BadSignature
 from mesh_protocol.tip import EMPTY_LOG_HEAD, Tip, TipRef, log_head, marker, sign_tip, verify_tip
 from mesh_samples import ELSEWHERE, HERE

@@ -2,8 +2,9 @@
 
 import json
 
-import make_vectors
 import pytest
+
+import make_vectors
 from mesh_protocol import padding, pae
 from mesh_protocol.chain import Record, decode_body, epoch_kc, mesh_id_of
 from mesh_protocol.envelope import Message, open_envelope, outer_hash, parse_outer

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import mesh_reference
 import pytest
 from cryptography.hazmat.bindings._rust import openssl as rust_openssl
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
@@ -11,6 +10,8 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+import mesh_reference
 from mesh_protocol import hpke
 from mesh_protocol.keys import (
     BadCiphertext,

@@ -6,8 +6,9 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 from urllib.parse import quote
 
-import mesh_reference as ref
 import pytest
+
+import mesh_reference as ref
 
 VECTORS = Path(__file__).resolve().parents[2] / "protocol" / "mesh_protocol" / "vectors"
 H = bytes.fromhex

@@ -4,9 +4,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import apsw
-from mesh_protocol.ids import DeviceId, InviteId, MemberId, MeshId
-from mesh_protocol.io.sqlite import Database, StorageFailed
-from mesh_protocol.wire.errors import MeshError
 
 from mesh_broker.store.interface import (
     Accepted,
@@ -20,6 +17,9 @@ from mesh_broker.store.interface import (
     Quota,
     Waiting,
 )
+from mesh_protocol.ids import DeviceId, InviteId, MemberId, MeshId
+from mesh_protocol.io.sqlite import Database, StorageFailed
+from mesh_protocol.wire.errors import MeshError
 
 _LANES: Final = "lane IN (0, 1, 2)"  # lets the (device, lane, mseq) index serve a range over all lanes
 _SEALS_AT_ONCE: Final = 256

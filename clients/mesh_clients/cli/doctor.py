@@ -2,11 +2,10 @@
 
 import sys
 
-from mesh_protocol.wire.errors import FAILED, OK, MeshError
-
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.exits import finish
 from mesh_clients.render import emphasise, say, word
+from mesh_protocol.wire.errors import FAILED, OK, MeshError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

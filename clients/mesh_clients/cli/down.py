@@ -4,11 +4,10 @@ import os
 import select
 import time
 
-from mesh_protocol.wire.errors import MeshError
-
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.exits import finish
 from mesh_clients.render import say, word
+from mesh_protocol.wire.errors import MeshError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

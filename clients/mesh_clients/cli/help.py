@@ -1,12 +1,11 @@
 """What commands there are, and what each takes. Needs no daemon."""
 
-from mesh_protocol.wire.errors import OK
-
 from mesh_clients.cli import own
 from mesh_clients.cli.grammar import REQUIRED, Field, Verb
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.cli.table import VERBS
 from mesh_clients.render import say
+from mesh_protocol.wire.errors import OK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

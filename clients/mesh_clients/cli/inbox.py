@@ -3,11 +3,10 @@
 import sys
 import time
 
-from mesh_protocol.wire.errors import OK, MeshError
-
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.exits import finish, print_json
 from mesh_clients.render import block, emphasise, say, show_time, word
+from mesh_protocol.wire.errors import OK, MeshError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

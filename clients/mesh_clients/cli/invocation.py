@@ -2,12 +2,11 @@
 
 import os
 
+from mesh_clients.cli.grammar import Line, Verb
 from mesh_protocol.io.blocking import Client, ConnectionLost
 from mesh_protocol.wire.codec import CodecError
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.framing import FrameError
-
-from mesh_clients.cli.grammar import Line, Verb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,12 +3,11 @@
 import os
 import sys
 
-from mesh_protocol.wire.errors import FAILED, MeshError
-
 from mesh_clients.cli import own
 from mesh_clients.cli.grammar import Line, Verb, near, read_line, split_verb
 from mesh_clients.cli.table import VERBS
 from mesh_clients.exits import INTERRUPTED, fail
+from mesh_protocol.wire.errors import FAILED, MeshError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

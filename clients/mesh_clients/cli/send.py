@@ -4,12 +4,11 @@ import os
 import sys
 import time
 
-from mesh_protocol.wire.errors import FAILED, MeshError
-
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.cli.progress import STATES, describe, has_ended, rows_of
 from mesh_clients.exits import fail, finish
 from mesh_clients.render import say, word
+from mesh_protocol.wire.errors import FAILED, MeshError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,11 +1,10 @@
 """`mesh unlock`: opens keys that were locked when the daemon started. A passphrase never stands in the arguments."""
 
-from mesh_protocol.wire.errors import MeshError
-
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.cli.secrets import read_secret
 from mesh_clients.exits import finish
 from mesh_clients.render import say, word
+from mesh_protocol.wire.errors import MeshError
 
 
 def run(called: Invocation) -> int:

@@ -2,14 +2,13 @@
 
 import os
 
-from mesh_protocol.io.blocking import NotRunning
-from mesh_protocol.wire.errors import MeshError
-
 from mesh_clients import thin
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.discover import open_client
 from mesh_clients.exits import finish
 from mesh_clients.render import say, word
+from mesh_protocol.io.blocking import NotRunning
+from mesh_protocol.wire.errors import MeshError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

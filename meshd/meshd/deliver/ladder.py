@@ -9,8 +9,8 @@ from typing import Final
 
 import apsw
 import trio
-from mesh_protocol.wire.errors import MeshError
 
+from mesh_protocol.wire.errors import MeshError
 from meshd.claude.frame import Sender, frame_message
 from meshd.claude.inbox import Inboxes, NotPushed, Pushed
 from meshd.claude.marks import new_mark, new_push_id

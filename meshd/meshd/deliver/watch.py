@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 import trio
-from mesh_protocol.wire.errors import MeshError
 
+from mesh_protocol.wire.errors import MeshError
 from meshd.claude.formats import PushSeen, ToolResultSeen
 from meshd.claude.marks import Mark, PushId
 from meshd.claude.transcript import Follower, TurnStarted

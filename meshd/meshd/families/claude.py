@@ -6,7 +6,6 @@ from typing import Final
 from mesh_protocol.io.connection import Reply
 from mesh_protocol.op import write_answer
 from mesh_protocol.ops.claude import Hook, McpAnswer, McpOpen, StatusLine, TextAnswer
-
 from meshd.local.dispatch import Call, handles
 from meshd.status import Source
 from meshd.statusline import compose

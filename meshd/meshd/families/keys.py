@@ -1,7 +1,6 @@
 """Opening the keys of a daemon that started while they were locked."""
 
 from mesh_protocol.ops.keys import KeysAnswer, Unlock
-
 from meshd.local.dispatch import Call, handles
 
 

@@ -4,6 +4,7 @@ import os
 import pwd
 
 import trio
+
 from mesh_protocol.ids import MeshId
 from mesh_protocol.ops.meshes import (
     Invite,
@@ -17,7 +18,6 @@ from mesh_protocol.ops.meshes import (
     NewAnswer,
 )
 from mesh_protocol.wire.errors import MeshError
-
 from meshd.link.driver import LOCAL
 from meshd.link.table import LinkState
 from meshd.local.dispatch import Call, handles

@@ -5,6 +5,7 @@ from typing import Final, cast
 
 import msgspec
 import trio
+
 from mesh_protocol.ids import MsgId
 from mesh_protocol.op import Tier
 from mesh_protocol.ops.fields import State
@@ -22,7 +23,6 @@ from mesh_protocol.ops.messages import (
     SendAnswer,
 )
 from mesh_protocol.wire.errors import MeshError
-
 from meshd.addressing import find_recipients
 from meshd.local.dispatch import Call, handles
 from meshd.mesh import Mesh

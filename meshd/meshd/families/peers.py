@@ -16,7 +16,6 @@ from mesh_protocol.ops.peers import (
 )
 from mesh_protocol.pae import BadEncoding
 from mesh_protocol.wire.errors import MeshError
-
 from meshd.local.dispatch import Call, handles
 from meshd.mesh import Mesh
 from meshd.presence import SessionView

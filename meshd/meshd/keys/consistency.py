@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mesh_protocol.ids import DeviceId
-
 from meshd.keys.identity import Identity
 
 Problem = Literal["keys_missing", "other_device", "database_older", "keys_older"]

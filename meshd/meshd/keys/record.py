@@ -11,7 +11,6 @@ from typing import Literal, NewType
 from mesh_protocol.ids import DEVICE_ID_SIZE, DeviceId
 from mesh_protocol.keys import AEAD_TAG_SIZE, KEY_SIZE, NONCE_SIZE, SigningKey
 from mesh_protocol.pae import MAX_INT, lst, text_bytes, u64
-
 from meshd.columns import open_column, seal_column
 from meshd.keys.identity import Identity, StoreKey
 from meshd.keys.states import BackendName, KeysDamaged

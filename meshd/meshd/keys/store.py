@@ -11,7 +11,6 @@ from typing import Literal, Protocol
 from mesh_protocol.ids import DeviceId
 from mesh_protocol.keys import KEY_SIZE, NONCE_SIZE, BadCiphertext, SigningKey
 from mesh_protocol.pae import BadEncoding
-
 from meshd.keys.file_backend import (
     IDENTITY_NAME,
     MACHINE_KEY_NAME,

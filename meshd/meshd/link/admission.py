@@ -18,7 +18,6 @@ from mesh_protocol.seals import EpochSeal, seal_keys
 from mesh_protocol.tip import TipRef
 from mesh_protocol.wire.errors import MeshError, RemoteError
 from mesh_protocol.wire.items import pack_items
-
 from meshd.link.greeting import CALL_S, agrees, keep_records, read_tip
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh

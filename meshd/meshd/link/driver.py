@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import trio
+
 from mesh_protocol.broker_api import CHALLENGE, Challenge
 from mesh_protocol.ids import MeshId
 from mesh_protocol.io.connection import Connection
@@ -14,7 +15,6 @@ from mesh_protocol.io.link import Link, LinkClosed
 from mesh_protocol.op import read_answer
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import NotificationReceived
-
 from meshd.failure import first_error
 from meshd.link.greeting import Greeting
 from meshd.link.meshlink import LinkParts, MeshLink

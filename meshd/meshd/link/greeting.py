@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import apsw
+
 from mesh_protocol import broker_api as api
 from mesh_protocol.broker_api import ChainAnswer, Challenge, HelloAnswer
 from mesh_protocol.chain import Record, mesh_id_of
@@ -24,7 +25,6 @@ from mesh_protocol.seals import EpochSeal, MeshKeys, check_epoch_keys, open_keys
 from mesh_protocol.tip import Tip, TipRef, verify_tip
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.items import pack_items, unpack_items
-
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node

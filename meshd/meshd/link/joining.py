@@ -16,7 +16,6 @@ from mesh_protocol.keys import SignedPrekey
 from mesh_protocol.members import Invite
 from mesh_protocol.op import read_answer
 from mesh_protocol.wire.errors import MeshError, RemoteError
-
 from meshd.link.greeting import (
     CALL_S,
     Greeting,

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import trio
+
 from mesh_protocol.broker_api import AcceptAnswer
 from mesh_protocol.ids import DeviceId
 from mesh_protocol.io.connection import Call, Connection
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.op import read_answer
 from mesh_protocol.wire.errors import MeshError, RemoteError
-
 from meshd.link.greeting import CALL_S, fetch_prekeys
 from meshd.log import Id, Word, get_logger
 from meshd.mesh import Mesh

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import trio
+
 from mesh_protocol.broker_api import (
     JOIN_REQUEST,
     LIVE,
@@ -28,7 +29,6 @@ from mesh_protocol.wire.codec import CodecError
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.items import unpack_items
 from mesh_protocol.wire.rpc import NotificationReceived
-
 from meshd.failure import first_error
 from meshd.inbox import Inbox
 from meshd.link.admission import Membership

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import trio
+
 from mesh_protocol.broker_api import MAIL_ACK
 from mesh_protocol.ids import DeviceId
 from mesh_protocol.io.connection import Connection
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.io.sqlite import Pending, StorageFailed
 from mesh_protocol.wire.errors import MeshError
-
 from meshd.inbox import Inbox, Stored, Verdict
 from meshd.link.acks import AckTracker
 from meshd.log import Id, Word, get_logger

@@ -12,7 +12,6 @@ from mesh_protocol.op import Answer, Operation, Request, Tier, operation_of, rea
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.items import take_texts
 from mesh_protocol.wire.rpc import RequestReceived
-
 from meshd.sessions import Session
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import trio
+
 from mesh_protocol.io.connection import Reply
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.op import Answer, Operation, Request, Tier
 from mesh_protocol.ops.claude import MCP_LINE
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import RequestReceived
-
 from meshd.claude.marks import new_mark
 from meshd.local.dispatch import Call, check_rights
 from meshd.mcp.server import McpServer, ToolCall

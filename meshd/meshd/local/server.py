@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import trio
+
 from mesh_protocol.io.connection import Connection, Reply
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.io.stream import StreamLink
 from mesh_protocol.op import Tier
 from mesh_protocol.ops.claude import MCP_LINE
 from mesh_protocol.wire.rpc import PROTOCOL, NotificationReceived, RequestReceived
-
 from meshd.local import tiers
 from meshd.local.creds import PeerCreds, PeerRefused, admit
 from meshd.local.dispatch import Caller

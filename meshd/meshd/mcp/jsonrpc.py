@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
+
 from mesh_protocol.wire.codec import JsonValue
 from mesh_protocol.wire.framing import MAX_BODY
 

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mappin
 from typing import Final, NamedTuple, TypeAlias
 
 import trio
+
 from mesh_protocol.op import Answer, Operation, Request
 from mesh_protocol.wire.errors import MeshError
-
 from meshd.claude.marks import Mark
 from meshd.mcp.instructions import INSTRUCTIONS
 from meshd.mcp.jsonrpc import (

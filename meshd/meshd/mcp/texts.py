@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
+
 from mesh_protocol.op import Answer, write_answer
 from mesh_protocol.ops.messages import InboxAnswer, InboxRow
 from mesh_protocol.wire.codec import JsonValue
-
 from meshd.claude.frame import clean_name, clean_text
 from meshd.claude.marks import Mark
 

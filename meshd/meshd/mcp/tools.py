@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
 import msgspec
+
 from mesh_protocol.op import Operation, Request, read_request
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import Params

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import apsw
+
 from mesh_protocol.ids import DeviceId, MemberId, MeshId
 
 

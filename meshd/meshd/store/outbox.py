@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import apsw
+
 from mesh_protocol.ids import DeviceId, MemberId, MeshId, MsgId
 
 LANES: Final = ("now", "next", "low")

@@ -6,7 +6,7 @@ import apsw
 
 
 class SessionRow(NamedTuple):
-    """`profile` is JSON. `start` is the process's start time in the system's own unit."""
+    """`profile` is JSON. `start` is the process's start time in the system's own unit. `wish`: the mesh it was started for."""
 
     key: str
     pid: int
@@ -18,6 +18,7 @@ class SessionRow(NamedTuple):
     summary: str
     visible: int
     profile: str
+    wish: str
     started_ms: int
     ended_ms: int
 
@@ -25,11 +26,12 @@ class SessionRow(NamedTuple):
 def read_sessions(db: apsw.Connection, since_ms: int) -> list[SessionRow]:
     """Sessions that live or ended after `since_ms`, newest last."""
     query = (
-        "SELECT key, pid, start, session_id, name, cwd, config_dir, summary, visible, profile, started_ms, ended_ms"
+        "SELECT key, pid, start, session_id, name, cwd, config_dir, summary, visible, profile, wish, started_ms,"
+        " ended_ms
         " FROM session WHERE ended_ms=0 OR ended_ms>? ORDER BY started_ms LIMIT 1000"
     )
     return [SessionRow(*row) for row in db.execute(query, (since_ms,))]
 
 
 def put_session(tx: apsw.Connection, row: SessionRow) -> None:
-    tx.execute("INSERT OR REPLACE INTO session VALUES(?,?,?,?,?,?,?,?,?,?,?,?)", row)
+    tx.execute("INSERT OR REPLACE INTO session VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)", row)

@@ -12,6 +12,8 @@ from typing import TypeVar
 import pytest
 import trio
 import trio_websocket
+
+from broker_kit.people import START_MS, Device, Mesh, new_mesh, seeded
 from mesh_broker.app import Broker
 from mesh_broker.client import PeerInfo
 from mesh_broker.floor import Space
@@ -52,8 +54,6 @@ from mesh_protocol.pae import lst, unlst
 from mesh_protocol.seals import EpochSeal
 from mesh_protocol.wire.errors import RemoteError
 from mesh_protocol.wire.rpc import NotificationReceived
-
-from broker_kit.people import START_MS, Device, Mesh, new_mesh, seeded
 
 TOKEN = b"an admission token of at least 32 characters"
 PATIENCE = 5.0

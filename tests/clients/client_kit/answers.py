@@ -3,11 +3,10 @@
 import json
 from collections.abc import Callable
 
+from client_kit.scripted import Talker
 from mesh_protocol.wire.codec import JsonValue
 from mesh_protocol.wire.items import take_texts
 from mesh_protocol.wire.rpc import RequestReceived
-
-from client_kit.scripted import Talker
 
 ID = "ab12" * 8
 ESCAPES = "\x1b[31m\u202e"

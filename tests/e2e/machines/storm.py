@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import trio
-from mesh_protocol.io.link import LinkClosed
 
 from machines.machine import Machine
 from machines.program import Program
 from machines.talk import NoDaemon, Talk
+from mesh_protocol.io.link import LinkClosed
 
 PAUSE_S = 0.01
 """Between two messages of a sender."""

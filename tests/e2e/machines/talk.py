@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import trio
+
 from mesh_protocol.io.connection import Connection
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.io.stream import StreamLink

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from meshd.claude.formats import (
     MAX_LINE_BYTES,
     MAX_REGISTRY_BYTES,

@@ -6,6 +6,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from meshd.claude.formats import inbox_line
 from meshd.claude.frame import (
     PREVIEW_BYTES,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
+
 from meshd.claude.formats import ClaudeSession
 from meshd.claude.frame import Sender, frame_message
 from meshd.claude.inbox import Credentials, Inboxes, NotPushed, Pushed

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
 from meshd.claude.formats import MAX_REGISTRY_BYTES, ClaudeSession
 from meshd.claude.registry import Missing, NoSession, Registry, config_dir
 from meshd.processes import Process, ProcTable

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from meshd.claude.formats import MAX_LINE_BYTES, PushPath, PushSeen, ToolResultSeen
 from meshd.claude.transcript import MAX_AWAITING_TURN, SEARCH_AFTER_QUIET_READS, Feed, Follower, TurnStarted
 

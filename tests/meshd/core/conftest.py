@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import pytest
 import trio
 from trio.testing import MockClock
+
 from world.seeds import seeded_scheduler
 from world.world import World, open_world
 

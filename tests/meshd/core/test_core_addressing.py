@@ -161,3 +161,10 @@ async def test_a_sender_is_no_recipient_of_his_own_message(world: World) -> None
     assert '"to":"bob"' in await web.tool("send_message", to=["ann/web", "bob"], message="to bob only")
     assert await bob.read(wait_s=10) == ["to bob only"]
     assert web.seen == []
+
+
+async def test_an_unknown_name_is_answered_with_the_candidates_of_all_meshes(world: World) -> None:
+    ann, *_ = await two_meshes(world)
+    error = await refusal(ann, "evee")
+    assert error.data["target"] == "evee"
+    assert set(error.data["candidates"]) == {"ann", "bob", "eve"}  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """Whom a name means: every rule of names, and that nothing is ever guessed."""
 
 import pytest
+
 from mesh_protocol.ids import DeviceId, MemberId
 from mesh_protocol.wire.errors import MeshError
 from meshd.targets import MAX_CANDIDATES, Directory, Recipient, resolve, resolve_all

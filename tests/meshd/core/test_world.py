@@ -4,6 +4,7 @@ import random
 
 import pytest
 import trio
+
 from world.seeds import START_MS, SeededRng, one_history, seeded_scheduler
 from world.world import World, open_world
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
+
 from mesh_protocol.io.sqlite import InlineWorker
 from mesh_protocol.op import Tier
 from mesh_protocol.wire.codec import decode, encode

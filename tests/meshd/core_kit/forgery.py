@@ -3,15 +3,14 @@
 from dataclasses import replace
 
 from broker_kit.people import seeded
+from core_kit.core import Core, virtual_ms
+from core_kit.town import BROKER_KEY
 from mesh_protocol.chain import AddMember, InviteOpen, Record, make_record
 from mesh_protocol.envelope import Message, seal_envelope, sign_message
 from mesh_protocol.ids import DeviceId, MemberId, MsgId
 from mesh_protocol.keys import SigningKey
 from mesh_protocol.names import member_subject, seal_name
 from mesh_protocol.tip import TipRef, sign_tip
-
-from core_kit.core import Core, virtual_ms
-from core_kit.town import BROKER_KEY
 
 MALLORY = SigningKey.from_seed(seeded("mallory"))
 
@@ -85,9 +84,7 @@ def ghost_record(core: Core, after: Record, signer: SigningKey, device: DeviceId
     assert mesh.keys is not None
     member = MemberId(seeded("mallory's member")[:16])
     subject = member_subject(member, mesh.state.genesis.salt)
-    body = AddMember(
-        member, "member", device, seal_name(mesh.keys.name_key, subject, "mallory", seeded("n")[:24]), b""
-    )
+    body = AddMember(member, "member", device, seal_name(mesh.keys.name_key, subject, "mallory", seeded("n")[:24]), b"")
     return make_record(after, "add_member", body.encode(), signer, mesh.id)
 
 

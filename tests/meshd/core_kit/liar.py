@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import trio
+
 from mesh_protocol.io.link import Link, LinkClosed
 from mesh_protocol.io.memory import link_pair
 from mesh_protocol.wire.codec import decode, encode

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
+
 from broker_kit.people import seeded
 from broker_kit.stand import Stand, open_memory_stand
+from core_kit.core import Core, until
+from core_kit.liar import Liar
 from mesh_broker.client import THIS_PROCESS
 from mesh_protocol.io.link import Link
 from mesh_protocol.io.memory import link_pair
 from mesh_protocol.keys import SigningKey
-
-from core_kit.core import Core, until
-from core_kit.liar import Liar
 
 LYING_URL, SAFE_URL = "ws://127.0.0.1:7001", "ws://127.0.0.1:7002"
 BROKER_KEY = SigningKey.from_seed(seeded("broker"))

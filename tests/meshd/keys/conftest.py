@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from meshd.keys.argon2 import stretch
 from meshd.keys.keyring_backend import KeyringBackend
 from meshd.keys.store import Choice, KeyStore

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+
 from mesh_protocol.ids import DeviceId
 from mesh_protocol.keys import SigningKey
 from meshd.keys.argon2 import stretch

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from mesh_protocol.keys import verify
 from meshd.keys import store as store_module
 from meshd.keys.argon2 import stretch

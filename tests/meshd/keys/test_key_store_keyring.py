@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from meshd.keys import store as store_module
 from meshd.keys.bus import reachable_bus
 from meshd.keys.file_backend import IDENTITY_NAME, MACHINE_KEY_NAME, MARKER_NAME

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+
 from meshd.local.creds import PeerRefused, admit, parse_xucred, read_peer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the other platforms' calls cannot be made here")

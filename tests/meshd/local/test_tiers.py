@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
+
 from meshd.local.tiers import Caller, RegisteredSession, Tier, decide
 from meshd.processes import Process, ProcTable
 

@@ -3,6 +3,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from meshd.mcp.jsonrpc import (
     MAX_DEPTH,
     MAX_ELEMENTS,

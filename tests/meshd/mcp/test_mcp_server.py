@@ -9,8 +9,9 @@ import anyio
 import mcp_types
 import pytest
 import trio
-from mcp import Client
 from mcp.shared.message import SessionMessage
+
+from mcp import Client
 from mesh_protocol.op import Answer, Operation, Request
 from mesh_protocol.ops.messages import InboxAnswer, InboxRow, Send, SendAnswer
 from mesh_protocol.ops.peers import PeersAnswer, PresenceAnswer

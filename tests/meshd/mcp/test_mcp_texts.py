@@ -3,6 +3,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mesh_protocol.ops.messages import InboxAnswer, InboxRow, Progress, SendAnswer
 from mesh_protocol.ops.peers import PeerRow, PeersAnswer
 from meshd.claude.marks import Mark

@@ -2,6 +2,7 @@ import json
 
 import jsonschema
 import pytest
+
 from mesh_protocol.op import Operation
 from mesh_protocol.registry import load_operations
 from meshd.mcp.instructions import INSTRUCTIONS, MAX_INSTRUCTIONS

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import trio
+
 from mesh_broker.app import Broker
 from mesh_broker.client import PeerInfo
 from mesh_broker.floor import Space
@@ -13,7 +14,6 @@ from mesh_broker.store.sqlite import SqliteStore
 from mesh_protocol.io.memory import MemoryLink
 from mesh_protocol.io.sqlite import Database, InlineWorker
 from mesh_protocol.keys import SigningKey
-
 from world.seeds import SeededRng, WallClock
 
 TOKEN = b"an admission token of at least 32 characters"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
+
 from mesh_protocol.io.sqlite import InlineWorker, Worker
 from mesh_protocol.io.stream import StreamLink
 from meshd.app import App, open_database
@@ -22,7 +23,6 @@ from meshd.mesh import Mesh
 from meshd.paths import Paths, prepare, resolve
 from meshd.seams import Seams
 from meshd.serving import take_identity
-
 from world.claude import Claude
 from world.processes import Processes
 from world.seeds import SeededRng, WallClock

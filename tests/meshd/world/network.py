@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
+
 from mesh_protocol.io.link import Link, LinkClosed
 from mesh_protocol.io.memory import MemoryLink, link_pair
 from mesh_protocol.wire.codec import decode

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+
 from mesh_protocol.io.connection import Connection
 from mesh_protocol.io.stream import StreamLink
 from mesh_protocol.ops.claude import MCP_LINE

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import trio
-from mesh_broker.limits import Limits
 
+from mesh_broker.limits import Limits
 from world.broker import BrokerHouse
 from world.machine import Machine
 from world.network import Cable, Network

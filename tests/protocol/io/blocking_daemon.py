@@ -5,6 +5,7 @@ import socket
 import threading
 
 import trio
+
 from mesh_protocol.io.connection import Connection, Reply
 from mesh_protocol.io.stream import StreamLink
 from mesh_protocol.wire.errors import MeshError, RemoteError

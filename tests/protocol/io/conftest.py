@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio_websocket
+
 from mesh_protocol.io.blocking import Client
 from mesh_protocol.io.connection import Connection, drop_notification, refuse_all
 from mesh_protocol.io.link import Link

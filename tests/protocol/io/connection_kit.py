@@ -1,6 +1,7 @@
 """Servers and readers for the connection's tests."""
 
 import trio
+
 from mesh_protocol.io.connection import Reply
 
 

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 from blocking_daemon import SECONDS
+
 from mesh_protocol.io.blocking import MAX_EVENTS, Client
 from mesh_protocol.wire.codec import CodecError
 from mesh_protocol.wire.errors import MeshError, RemoteError

@@ -9,10 +9,11 @@ import threading
 import time
 from pathlib import Path
 
-import mesh_protocol
 import msgpack
 import pytest
 from blocking_daemon import SECONDS, Daemon
+
+import mesh_protocol
 from mesh_protocol.io.blocking import Client, ConnectionLost, NotRunning, NotTrusted
 from mesh_protocol.wire.codec import encode
 from mesh_protocol.wire.errors import RemoteError

@@ -3,6 +3,7 @@
 import pytest
 import trio
 from connection_kit import Gate, echo, settle
+
 from mesh_protocol.io.connection import Reply
 from mesh_protocol.wire.codec import CodecError
 from mesh_protocol.wire.errors import MeshError, RemoteError

@@ -3,6 +3,7 @@
 import pytest
 import trio
 from connection_kit import Gate, echo, receive, settle
+
 from mesh_protocol.io.connection import Connection, Reply
 from mesh_protocol.wire.rpc import MAX_IN_FLIGHT, ErrorReceived, Peer, ResponseReceived
 

@@ -6,6 +6,7 @@ import tracemalloc
 import pytest
 import trio
 from connection_kit import Gate, echo, receive, settle
+
 from mesh_protocol.io.connection import Connection, Reply
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.io.outgoing import WINDOW

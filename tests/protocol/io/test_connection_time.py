@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+
 from mesh_protocol.io.connection import FAREWELL_SECONDS, Connection, Reply
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.io.memory import link_pair

@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.io.memory import BUFFERED_FRAMES, link_pair
 from mesh_protocol.io.stream import StreamLink

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import apsw
 import pytest
 import trio
+
 from mesh_protocol.io.sqlite import MAX_BATCH, Database, InlineWorker, StorageFailed, ThreadWorker
 from mesh_protocol.wire.errors import MeshError
 

@@ -11,6 +11,7 @@ import threading
 import apsw
 import pytest
 import trio
+
 from mesh_protocol.io.sqlite import Database, InlineWorker, StorageFailed, ThreadWorker
 from mesh_protocol.wire.errors import MeshError
 

@@ -3,6 +3,7 @@
 import apsw
 import pytest
 import trio
+
 from mesh_protocol.io.sqlite import Database, InlineWorker, StorageFailed, WrongDatabase
 
 APPLICATION = 0x6D657368

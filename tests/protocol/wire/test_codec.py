@@ -13,6 +13,7 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mesh_protocol.wire.codec import DEFAULT, CodecError, Limits, check, decode, encode
 
 VALUES = st.recursive(

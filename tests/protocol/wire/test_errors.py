@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from mesh_protocol.wire.errors import CODES, FAILED, MeshError, RemoteError
 
 EXITS = {1, 2, 65, 69, 75, 77, 78}

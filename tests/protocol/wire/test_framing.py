@@ -5,6 +5,7 @@ import tracemalloc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mesh_protocol.wire.framing import (
     MAX_BODY,
     MAX_HEADER,

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mesh_protocol.wire.codec import CodecError
 from mesh_protocol.wire.items import MAX_ITEMS, pack_items, put_texts, take_texts, unpack_items
 

@@ -1,6 +1,7 @@
 """The RPC peer without I/O: both roles, ids, cancellation, the bound of unanswered requests, and wrong shapes."""
 
 import pytest
+
 from mesh_protocol.wire.codec import CodecError, encode
 from mesh_protocol.wire.framing import MAX_BODY, FrameError, encode_frame
 from mesh_protocol.wire.rpc import (

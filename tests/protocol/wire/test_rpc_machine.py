@@ -3,6 +3,7 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
+
 from mesh_protocol.wire.errors import RemoteError
 from mesh_protocol.wire.rpc import (
     CancelReceived,

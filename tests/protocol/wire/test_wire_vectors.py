@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
-import mesh_protocol.wire.codec as codec
 import msgpack
 import msgspec
 import pytest
+
+import mesh_protocol.wire.codec as codec
 from mesh_clients.thin import pack_environment, pack_number, pack_request
 from mesh_protocol.wire.framing import Frame, FrameReader, encode_frame, split_message
 from mesh_protocol.wire.rpc import Peer, ProtocolError
