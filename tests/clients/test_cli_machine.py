@@ -156,7 +156,7 @@ def test_claude_codes_verbs_run_also_with_a_flag_before_them(scripted: Scripted,
 
 def test_output_that_nobody_reads_is_no_traceback(scripted: Scripted, environ: dict) -> None:
     peers = [{"to": "bob" * 100, "status": "idle", "online": True, "summary": "x" * 500} for _ in range(40)]
-    scripted.on_request["peer.list"] = result({"peers": peers})
+    scripted.on_request["peer.list"] = result({"peers": peers}, "peers[].summary")
     scripted.start()
     command = subprocess.Popen([*MESH, "peers"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     command.stdout.close()
