@@ -31,11 +31,25 @@ $(STAMP): pyproject.toml tools/make_venv.py clients/bin/mesh
 demo: $(STAMP)
 	@$(RUN) tools/demo.py
 
+# The tests that start whole programs come last and one at a time: two at once would measure each other.
 test: $(STAMP)
-	@$(RUN) tools/run_tests.py
+	@$(RUN) -m coverage erase
+	@failed=0; \
+	$(RUN) -m coverage run -m pytest -n auto --dist worksteal --ignore=tests/e2e || failed=1; \
+	$(RUN) -m coverage run -m pytest tests/e2e || failed=1; \
+	$(RUN) -m coverage combine --quiet && $(RUN) -m coverage report || failed=1; \
+	exit $$failed
 
 check: $(STAMP)
-	@$(RUN) tools/run_checks.py
+	@failed=0; \
+	say() { name=$$1; shift; if said=$$("$$@" 2>&1); then echo "ok      $$name"; else echo "FAILED  $$name"; echo "$$said"; failed=1; fi; }; \
+	say "ruff check" $(RUN) -m ruff check --quiet; \
+	say "ruff format" $(RUN) -m ruff format --check --quiet; \
+	say "mypy" $(RUN) -m mypy; \
+	say "mypy tools bench" $(RUN) -m mypy tools bench; \
+	say "import fences" $(VENV)/bin/lint-imports; \
+	for each in tools/generate_*.py; do say "$$each --check" $(RUN) $$each --check; done; \
+	exit $$failed
 
 bench: $(STAMP)
 	@$(RUN) -m bench

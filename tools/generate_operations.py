@@ -14,7 +14,7 @@ from typing import Final, Literal, get_args, get_origin, get_type_hints
 
 from msgspec import NODEFAULT, Struct, inspect
 
-from mesh_protocol.op import Operation
+from mesh_protocol.op import COMMON_ERRORS, Operation
 from mesh_protocol.registry import load_operations
 from mesh_protocol.wire.errors import CODES
 
@@ -32,21 +32,6 @@ What a caller can bring about is listed under "Errors". Whatever the operation, 
 {common}.
 """
 TIERS: Final = ("a status line", "an agent's session", "a person")
-CONNECTION_ERRORS: Final = (
-    "bad_request",
-    "unknown_field",
-    "unknown_method",
-    "newer_client",
-    "version_mismatch",
-    "busy",
-    "cancelled",
-    "not_allowed",
-    "guarded",
-    "keys_locked",
-    "storage_full",
-    "internal",
-    "shutting_down",
-)
 Row = tuple[str, ...]
 
 
@@ -66,7 +51,7 @@ def main() -> int:
 def write_reference(operations: Iterable[Operation]) -> str:
     """The whole file."""
     ordered = sorted(operations, key=lambda each: (_family(each), each.method))
-    parts = [HEAD.format(common=", ".join(f"`{code}`" for code in CONNECTION_ERRORS))]
+    parts = [HEAD.format(common=", ".join(f"`{code}`" for code in COMMON_ERRORS))]
     for family, members in groupby(ordered, _family):
         module = sys.modules[f"mesh_protocol.ops.{family}"]
         parts.append(f"\n## {family}\n\n{cleandoc(module.__doc__ or '')}\n")

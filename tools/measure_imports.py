@@ -11,6 +11,7 @@ ROUNDS: Final = 15
 MODULES: Final = {
     "trio": "trio",
     "trio-websocket": "trio_websocket",
+    "wsproto": "wsproto",
     "websockets": "websockets.server",
     "httptools": "httptools",
     "apsw": "apsw",

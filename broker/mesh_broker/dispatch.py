@@ -71,9 +71,9 @@ class Dispatcher:
         if operation is None:
             raise MeshError("unknown_method", method=event.method)
         if operation.request is Hello:
-            require_size(operation, event.body, MAX_HELLO_BODY)
             hello = read_request(operation, event.params)
             assert isinstance(hello, Hello)
+            require_size(operation, event.body, MAX_HELLO_BODY if hello.create else 0)
             return self._greeter(client, hello, event.body)
         session, request = self._admit(client, operation, event.params, event.body)
         return self._handlers[event.method](session, request, event.body)

@@ -63,6 +63,8 @@ class Limits:
     """Envelopes a device may send back, outside `member_rate`, for each one it was handed: receipts fit in."""
     answers_cap: int = 1024
 
+    accepting_bytes: int = 64 * MIB
+    """Envelopes that wait for their commit, all senders together: where the disk is slower than the network."""
     mailbox_rows: int = 10_000
     mailbox_bytes: int = 64 * MIB
     member_share: float = 0.25

@@ -11,7 +11,7 @@ from typing import Final
 from mesh_broker.acks import AckQueue
 from mesh_broker.chain import DONE
 from mesh_broker.client import Session
-from mesh_broker.limits import DAY_MS, MIB, Limits
+from mesh_broker.limits import DAY_MS, Limits
 from mesh_broker.metrics import Metrics
 from mesh_broker.rates import MailRates
 from mesh_broker.rooms import Room
@@ -24,8 +24,6 @@ from mesh_protocol.op import write_answer
 from mesh_protocol.pae import BadEncoding
 from mesh_protocol.wire.errors import MeshError
 
-MAX_ACCEPTING_BYTES: Final = 64 * MIB
-"""Envelopes that wait for their commit, all senders together: a disk that is slower than the network is said so."""
 RETRY_SECONDS: Final = 0.25
 LANES: Final = {Lane.NOW.value: 0, Lane.NEXT.value: 1, Lane.LOW.value: 2}
 
@@ -85,7 +83,7 @@ class Mailboxes:
         if not room.state.is_active(outer.to_device):
             raise MeshError("unknown_device")
         self._require_room()
-        if self._accepting_bytes > MAX_ACCEPTING_BYTES:
+        if self._accepting_bytes > self._limits.accepting_bytes:
             raise MeshError("rate_limited", retry_after=RETRY_SECONDS)
         now = self._clock()
         if outer.expires_ms <= now:

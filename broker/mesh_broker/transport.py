@@ -39,11 +39,14 @@ class SocketTransport:
         self._open = True
 
     async def receive(self) -> bytes:
+        await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             if not self._open:
                 raise LinkClosed("closed")
             try:
-                return self._sock.recv(CHUNK)
+                data = self._sock.recv(CHUNK)
+                await trio.lowlevel.cancel_shielded_checkpoint()  # who always has something to say yields too
+                return data
             except BlockingIOError:
                 pass
             except OSError:

@@ -76,6 +76,8 @@ class WsLink:
     # Reading.
 
     async def receive(self) -> bytes:
+        if self._messages:
+            await trio.lowlevel.checkpoint()  # a chunk of many small messages is not all one turn
         while not self._messages:
             if self._over is not None:
                 raise LinkClosed(self._over)

@@ -107,7 +107,7 @@ class App:
         self.reading = Reading(node, self._receipts_due)
         self.sessions = Sessions(node, self.processes, os.geteuid(), self._presence_changed, self._session_arrived)
         self.ladder = Ladder(node, self.sessions, Inboxes(os.geteuid(), self.processes), self.reading)
-        self.outbox = Outbox(node, self._store_local, self.ladder.surfaced)
+        self.outbox = Outbox(node, self._store_local, self.ladder.surfaced, self.config.limits.outbox_rows)
         self.inbox = Inbox(node, self.outbox, self._address, self._receipts_due, self.ladder.surfaced)
         parts = LinkParts(node, self.outbox, self.inbox, self.board, self.sessions.views)
         embedded = Embedded(self.config.embedded_broker, self.paths.data / "broker")
@@ -147,7 +147,14 @@ class App:
         """Everything that needs the keys."""
         if self.locked:
             await self._unlocked.wait()
-        services = (self.brokers.embedded.run, self.brokers.run, self.sessions.run, self.ladder.run, self._sweep)
+        services = (
+            self.brokers.embedded.run,
+            self.brokers.run,
+            self.sessions.run,
+            self.ladder.run,
+            self.inbox.watch_gaps,
+            self._sweep,
+        )
         async with trio.open_nursery() as nursery:
             for service in services:
                 nursery.start_soon(self._supervise, service)
@@ -177,11 +184,13 @@ class App:
     async def _sweep(self) -> None:
         while True:
             now = self.node.now()
-            expires = not self.node.clock_is_off
+            expires = self.node.clock_is_known and not self.node.clock_is_off
 
             def work(tx: apsw.Connection, now: int = now, expires: bool = expires) -> list[MsgId]:
                 sent.forget_bounces(tx)
-                if not expires:  # nothing expires by a clock that is far from the broker's, until a person was told
+                if (
+                    not expires
+                ):  # nothing expires by a clock that is far from the broker's, or was not held against it yet
                     return []
                 expire_receipts(tx, now)
                 return sent.expire_deliveries(tx, now)
@@ -209,7 +218,7 @@ class App:
 
     def _store_local(self, message: MessageRow, delivery: DeliveryRow, text: bytes) -> Callable[[apsw.Connection], int]:
         mesh = self.node.meshes[message.mesh]
-        address = self._address(mesh, delivery.to_session)
+        address = self.sessions.address(mesh, delivery.to_session, message.from_session)
         return store_local(self.node, mesh, address, message, delivery, text)
 
     async def open_mcp(self, client: Client, request: RequestReceived) -> Reply:

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 import trio
 
 from mesh_protocol.io.link import Link, LinkClosed
-from mesh_protocol.wire.errors import MeshError
+from mesh_protocol.keys import CryptoError
+from mesh_protocol.wire.codec import CodecError
+from mesh_protocol.wire.errors import MeshError, RemoteError
 from mesh_protocol.wire.rpc import NotificationReceived
 from meshd.embedded import Embedded
 from meshd.failure import first_error
 from meshd.link.driver import LOCAL, Connect, Driver, connect_url, open_greeting, require_allowed_url
 from meshd.link.greeting import Greeting
 from meshd.link.meshlink import LinkParts, MeshLink
+from meshd.link.refusals import not_genuine, own_words
 from meshd.mesh import Mesh
 
 Key = tuple[bytes, str]
@@ -83,7 +86,10 @@ class Brokers:
     async def visit(
         self, url: str, notified: Callable[[NotificationReceived], None] = lambda _: None
     ) -> AsyncIterator[Greeting]:
-        """A short connection of its own. Raises `broker_unreachable`."""
+        """A short connection of its own.
+
+        Raises `broker_unreachable`, `broker_refused`, or another refusal of the broker, in our own words.
+        """
         require_allowed_url(url)
         connected = False
         try:
@@ -93,6 +99,10 @@ class Brokers:
         except (LinkClosed, ExceptionGroup) as error:
             # The connection's nursery wraps what its user raised; the user's caller is to see that alone.
             cause = first_error(error) if isinstance(error, ExceptionGroup) else error
+            if isinstance(cause, RemoteError):
+                raise own_words(cause, url) from None
+            if isinstance(cause, CryptoError | CodecError):
+                raise not_genuine(cause, url) from None
             if not isinstance(cause, LinkClosed):
                 raise cause from None
             why = "the connection was lost" if connected else str(cause)

@@ -11,8 +11,8 @@ from mesh_protocol.ids import DeviceId
 
 MAX_MISSING: Final = 64
 """Missing numbers remembered of one sender: a member who jumps must not cost more."""
-LATE_MS: Final = 60_000
-"""A number this long missing is told: lanes and retries may reorder what is on its way."""
+LATE_MS: Final = 45_000
+"""A number this long missing is told, so within a minute; before that, lanes may have reordered what is on its way."""
 
 
 @dataclass(slots=True)

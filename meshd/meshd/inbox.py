@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import apsw
+import trio
 
 from mesh_protocol.envelope import Outer, SignedMessage, open_envelope, outer_hash, parse_outer
 from mesh_protocol.ids import DeviceId, MsgId
 from mesh_protocol.io.sqlite import Pending
 from mesh_protocol.keys import CryptoError, verify_prekey
 from mesh_protocol.receipt import Bounce
+from meshd.doubts import LATE_MS
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
@@ -72,6 +74,19 @@ class Inbox:
     receipts_due: Callable[[Mesh], None]
     surfaced: Callable[[int], None]
     _bounces: Counter[DeviceId] = field(default_factory=Counter)
+    _gap: trio.Event = field(default_factory=trio.Event)
+
+    async def watch_gaps(self) -> None:
+        """Tell of numbers that stay missing in a sender's stream; for ever."""
+        while True:
+            await self._gap.wait()
+            self._gap = trio.Event()
+            await trio.sleep(LATE_MS / 1000)
+            for mesh in self.node.meshes.values():
+                for device, missing in mesh.doubts.late(self.node.now()):
+                    log.warning("gap in a sender's stream", mesh=Id(mesh.id), device=Id(device), missing=missing)
+                    sender = mesh.name_of(mesh.state.devices[device].member_id)
+                    self.node.events.publish("gap", mesh=mesh.slug, sender=sender, missing=missing)
 
     def judge(self, mesh: Mesh, envelope: bytes) -> Verdict:
         """Open and check an envelope from the broker. Changes nothing."""
@@ -159,10 +174,8 @@ class Inbox:
         )
         state = "stored" if address.known else "no_such_session"
         reason = "" if address.known else "no session of that name; it waits in the person's inbox"
-        missing = mesh.note_got(message.from_device, message.stream_seq, now)
-        if missing:
-            log.warning("gap in a sender's stream", mesh=Id(mesh.id), missing=missing)
-            self.node.events.publish("gap", mesh=mesh.slug, sender=mesh.name_of(message.from_member), missing=missing)
+        if mesh.note_got(message.from_device, message.stream_seq, now):
+            self._gap.set()
 
         def work(tx: apsw.Connection) -> Stored:
             if not store.mark_seen(tx, message.from_device, message.msg_id, now):
@@ -225,8 +238,8 @@ class Inbox:
             return Stored(0, (bounce.msg_id,))
 
         pending = self.node.db.submit(work)
-        if resealed is not None:
-            self.outbox.queue(mesh.id).offer([resealed])
+        if resealed is not None:  # kept before it is sent for the first time, so that every retry is the same bytes
+            pending.settled(lambda: self.outbox.queue(mesh.id).offer([resealed] if pending.succeeded else []))
         return pending
 
     def bounce(self, mesh: Mesh, outer: Outer, envelope: bytes, reason: str) -> Pending[None] | None:
@@ -278,5 +291,5 @@ class Inbox:
             sent.add_message(tx, message, [delivery])
 
         pending = node.db.submit(work)
-        self.outbox.queue(mesh.id).offer([delivery])
+        pending.settled(lambda: self.outbox.queue(mesh.id).offer([delivery] if pending.succeeded else []))
         return pending

@@ -126,6 +126,12 @@ class Mesh:
         self.streams[device] = Stream(sent + 1, got)
         return sent + 1
 
+    def return_stream(self, device: DeviceId, number: int) -> None:
+        """Give back the last number taken: what it was for is not stored, and its gap would look like a loss."""
+        sent, got = self.streams.get(device, Stream(0, 0))
+        if sent == number:
+            self.streams[device] = Stream(sent - 1, got)
+
     def note_got(self, device: DeviceId, number: int, now_ms: int) -> int:
         """Note a number of the stream from `device`; returns how many are missing before it."""
         sent, got = self.streams.get(device, Stream(0, 0))

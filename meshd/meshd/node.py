@@ -29,8 +29,8 @@ class Node:
     events: Events = field(default_factory=Events)
     meshes: dict[MeshId, Mesh] = field(default_factory=dict)
     default_mesh: MeshId | None = None
-    clock_off_ms: int = 0
-    """How far this machine's clock was from a broker's at the last hello; positive: ours is ahead."""
+    _broker_clock: tuple[int, float] | None = None
+    """What a broker's clock said at the last hello, and when that was."""
     _waiting: dict[MsgId, list[trio.Event]] = field(default_factory=dict)
 
     @property
@@ -40,6 +40,24 @@ class Node:
     def now(self) -> int:
         """Epoch milliseconds."""
         return self.seams.clock()
+
+    def compare_clock(self, broker_ms: int) -> None:
+        """Note what a broker's clock says now."""
+        self._broker_clock = (broker_ms, trio.current_time())
+
+    @property
+    def clock_is_known(self) -> bool:
+        """A broker's clock was seen since the start."""
+        return self._broker_clock is not None
+
+    @property
+    def clock_off_ms(self) -> int:
+        """How far this machine's clock is from a broker's, as that must have gone on since the last hello; positive: ours
+        is ahead. 0 before the first one."""
+        if self._broker_clock is None:
+            return 0
+        broker_ms, since = self._broker_clock
+        return self.now() - broker_ms - round((trio.current_time() - since) * 1000)
 
     @property
     def clock_is_off(self) -> bool:

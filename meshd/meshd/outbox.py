@@ -4,12 +4,14 @@ import heapq
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeAlias
 
 import apsw
 import trio
 
 from mesh_protocol.ids import DeviceId, MeshId, MsgId
+from mesh_protocol.names import compare_form
+from mesh_protocol.op import MAX_TEXT
 from mesh_protocol.wire.errors import MeshError
 from meshd.mesh import Mesh
 from meshd.node import Node
@@ -19,7 +21,6 @@ from meshd.store.meshes import set_stream_sent
 from meshd.store.outbox import LANES, DeliveryRow, MessageRow
 from meshd.targets import Recipient
 
-MAX_TEXT: Final = 64 * 1024
 MAX_WAITING: Final = 10_000
 """Deliveries of one mesh that may wait for the broker (limits: outbox per mesh)."""
 LIFETIME_MS: Final = 30 * 24 * 3600 * 1000
@@ -45,45 +46,77 @@ class Draft:
 
     def fingerprint(self) -> bytes:
         """What must be equal for two requests to be the same one."""
-        parts = [self.text, self.lane, self.reply_to.hex(), *sorted(r.to for r in self.recipients)]
+        parts = [self.text, self.lane, self.reply_to.hex(), *sorted(compare_form(r.to) for r in self.recipients)]
         return sha256(b"".join(len(p.encode()).to_bytes(8, "little") + p.encode() for p in parts)).digest()
+
+
+Way: TypeAlias = tuple[DeviceId, int]
+"""Recipient device and lane: what is kept in order."""
 
 
 @dataclass(slots=True)
 class SendQueue:
-    """What waits for one mesh's broker, in the order in which it goes out. In memory only; the disk has the truth."""
+    """What waits for one mesh's broker. In memory only; the disk has the truth.
+
+    Each way (device and lane) has one delivery in hand at a time, the lowest number of its stream first: whatever is
+    refused and tried again, nothing overtakes it. Among the ways the more urgent lane goes first, then who waits longest.
+    """
 
     more: trio.Event = field(default_factory=trio.Event)
-    _heap: list[tuple[int, int, int, DeviceId, DeliveryRow]] = field(default_factory=list)
+    _ways: dict[Way, list[tuple[int, int, MsgId, DeliveryRow]]] = field(default_factory=dict)
+    _heads: list[tuple[int, int, Way]] = field(default_factory=list)
+    _busy: set[Way] = field(default_factory=set)
     _known: set[tuple[MsgId, DeviceId, int]] = field(default_factory=set)
 
     def offer(self, deliveries: Iterable[DeliveryRow]) -> None:
-        """Add what is not here or in flight already."""
+        """Add what is not here or in hand already."""
         for row in deliveries:
             mark = (row.msg_id, row.device, row.attempt)
             if mark not in self._known:
                 self._known.add(mark)
-                self.put_back(row)
+                self._push(row)
+
+    def take(self) -> DeliveryRow | None:
+        """The next delivery of a way that has none in hand. It must be given to `done` or `put_back`."""
+        while self._heads:
+            way = heapq.heappop(self._heads)[2]
+            rows = self._ways.get(way)
+            if rows and way not in self._busy:
+                self._busy.add(way)
+                return heapq.heappop(rows)[3]
+        return None
 
     def put_back(self, row: DeliveryRow) -> None:
         """Return what was taken and could not be sent yet."""
-        heapq.heappush(self._heap, (row.lane, row.queued_ms, row.stream_seq, row.device, row))
-        self.more.set()
-
-    def take(self) -> DeliveryRow | None:
-        """The next delivery; it counts as known until `done`."""
-        return heapq.heappop(self._heap)[4] if self._heap else None
+        self._busy.discard((row.device, row.lane))
+        self._push(row)
 
     def done(self, row: DeliveryRow) -> None:
+        """What was taken is sent, or never will be."""
         self._known.discard((row.msg_id, row.device, row.attempt))
+        self._busy.discard((row.device, row.lane))
+        self._show((row.device, row.lane))
 
     def reset(self) -> None:
-        """A new connection: nothing is in flight."""
-        self._heap.clear()
+        """A new connection: nothing is in hand."""
+        self._ways.clear()
+        self._heads.clear()
+        self._busy.clear()
         self._known.clear()
 
-    def __len__(self) -> int:
-        return len(self._known)
+    def _push(self, row: DeliveryRow) -> None:
+        way = (row.device, row.lane)
+        heapq.heappush(self._ways.setdefault(way, []), (row.stream_seq, row.queued_ms, row.msg_id, row))
+        self._show(way)
+
+    def _show(self, way: Way) -> None:
+        """Let `take` know of a way. One that it knows already is passed over when its turn comes."""
+        rows = self._ways.get(way)
+        if not rows:
+            self._ways.pop(way, None)
+        elif way not in self._busy:
+            heapq.heappush(self._heads, (way[1], rows[0][1], way))
+            self.more.set()
 
 
 LocalStore = Callable[[MessageRow, DeliveryRow, bytes], Callable[[apsw.Connection], int]]
@@ -94,10 +127,14 @@ returns the number of the inbox row."""
 class Outbox:
     """Takes messages in. Each mesh's link drains its queue."""
 
-    def __init__(self, node: Node, store_local: LocalStore, surfaced: Callable[[int], None]) -> None:
+    def __init__(
+        self, node: Node, store_local: LocalStore, surfaced: Callable[[int], None], max_waiting: int = MAX_WAITING
+    ) -> None:
         self._node = node
         self._store_local = store_local
         self._surfaced = surfaced
+        self._max_waiting = max_waiting
+        self._storing: dict[tuple[MeshId, str, str], trio.Event] = {}
         self._queues: dict[MeshId, SendQueue] = {}
 
     def queue(self, mesh: MeshId) -> SendQueue:
@@ -119,16 +156,19 @@ class Outbox:
         text = draft.text.encode()
         if len(text) > MAX_TEXT:
             raise MeshError("too_large", what="the message", size=len(text), limit=MAX_TEXT)
+        keyed = (draft.mesh.id, draft.scope, draft.idem_key)
+        while (
+            draft.idem_key and keyed in self._storing
+        ):  # two calls with one key at once: the second waits for the first
+            await self._storing[keyed].wait()
         earlier = self.repeat_of(draft)
         if earlier is not None:
             return earlier
-        queue = self.queue(draft.mesh.id)
-        if len(queue) >= MAX_WAITING:
-            raise MeshError("outbox_full", waiting=len(queue), limit=MAX_WAITING)
+        self._require_room(draft)
         message = self._message(draft, text)
         rows = self._deliveries(draft, message, text)
-        local: list[int] = []
         store_local = [self._store_local(message, row, text) for row in rows if row.path == "local"]
+        local: list[int] = []
 
         def work(tx: apsw.Connection) -> None:
             local.clear()
@@ -138,18 +178,35 @@ class Outbox:
                 if row.stream_seq:
                     set_stream_sent(tx, row.mesh, row.device, row.stream_seq)
 
-        try:
-            await self._node.db.write(work)
-        except apsw.ConstraintError:
-            earlier = self.repeat_of(draft)  # two calls with one key at once: the other one won
-            if earlier is None:
-                raise
-            return earlier
-        queue.offer(row for row in rows if row.path == "mesh")
-        for inbox_row in local:
-            self._surfaced(inbox_row)
-        self._node.changed(message.msg_id)
+        if draft.idem_key:
+            self._storing[keyed] = trio.Event()
+        pending = self._node.db.submit(work)
+        pending.settled(lambda: self._settled(draft, rows, local, stored=pending.succeeded))
+        await pending.wait()
         return message.msg_id
+
+    def _require_room(self, draft: Draft) -> None:
+        """Raises `outbox_full`. What stays on this machine needs no room in the queue to the broker."""
+        if all(device == self._node.device for recipient in draft.recipients for device in recipient.devices):
+            return
+        waiting = store.count_waiting(self._node.db.reader, draft.mesh.id)
+        if waiting >= self._max_waiting:
+            raise MeshError("outbox_full", waiting=waiting, limit=self._max_waiting)
+
+    def _settled(self, draft: Draft, rows: Sequence[DeliveryRow], local: Sequence[int], *, stored: bool) -> None:
+        """A message is durable: from here on it goes out whatever became of its caller, in the order of its numbers.
+        Or it is not, and its numbers are given back."""
+        event = self._storing.pop((draft.mesh.id, draft.scope, draft.idem_key), None)
+        if event is not None:
+            event.set()
+        for row in reversed(rows):
+            if row.stream_seq and not stored:
+                draft.mesh.return_stream(row.device, row.stream_seq)
+        if stored:
+            self.queue(draft.mesh.id).offer(row for row in rows if row.path == "mesh")
+            for inbox_row in local:
+                self._surfaced(inbox_row)
+            self._node.changed(rows[0].msg_id)
 
     def _message(self, draft: Draft, text: bytes) -> MessageRow:
         node = self._node

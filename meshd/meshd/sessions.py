@@ -9,6 +9,7 @@ from typing import Final
 
 import trio
 
+from mesh_protocol.envelope import MAX_SESSION
 from mesh_protocol.ids import MeshId
 from meshd.claude.formats import ClaudeSession, is_claude_program
 from meshd.claude.registry import NoSession, Registry, config_dir
@@ -25,6 +26,8 @@ log = get_logger("sessions")
 
 POLL_S: Final = 2.0
 """How often the registry entry of a live session is looked at; with no session nothing is polled."""
+MAX_NAME_BYTES: Final = MAX_SESSION - 8
+"""Of a name that may get a number behind it; an envelope holds `MAX_SESSION`."""
 REMEMBER_MS: Final = 30 * 24 * 3600 * 1000
 LOOK_TRIES: Final = 15
 LOOK_PAUSE_S: Final = 0.2
@@ -180,11 +183,11 @@ class Sessions:
             for session in self.in_mesh(mesh.id)
         ]
 
-    def address(self, mesh: Mesh, label: str) -> Address:
-        """Who a session label of an arriving message means here."""
+    def address(self, mesh: Mesh, label: str, sender: str = "") -> Address:
+        """Who a session label of an arriving message means here. `sender`: the session of this machine that wrote it."""
         if not label:
             live = self.in_mesh(mesh.id)
-            return Address(live[0].key if len(live) == 1 else "", True, True)
+            return Address(live[0].key if len(live) == 1 and live[0].name != sender else "", True, True)
         for session in sorted(self._sessions.values(), key=lambda s: (not s.alive, -s.started_ms)):
             home = self.mesh_of(session)
             if home is not None and home.id == mesh.id and session.name.casefold() == label.casefold():
@@ -222,6 +225,7 @@ class Sessions:
         earlier = [s for s in self._sessions.values() if not s.alive and claude.session_id in s.ids]
         if earlier:
             session = earlier[-1]
+            session.name = self._free_name(session.name)
             session.claude, session.alive, session.ended_ms = claude, True, 0
             session.status = Status("idle", Source.TRANSCRIPT, now, now)
         else:
@@ -249,11 +253,10 @@ class Sessions:
 
     def _free_name(self, wanted: str) -> str:
         taken = {session.name.casefold() for session in self._sessions.values() if session.alive}
-        name = wanted
-        number = 2
+        wanted = wanted.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
+        name, number = wanted, 2
         while name.casefold() in taken:
-            name = f"{wanted}-{number}"
-            number += 1
+            name, number = f"{wanted}-{number}", number + 1
         return name
 
     def look(self, session: Session) -> None:

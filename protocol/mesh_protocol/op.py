@@ -16,6 +16,25 @@ from mesh_protocol.wire.errors import CODES, MeshError
 from mesh_protocol.wire.rpc import Params
 
 
+COMMON_ERRORS: Final = (
+    "bad_request",
+    "unknown_field",
+    "unknown_method",
+    "newer_client",
+    "version_mismatch",
+    "busy",
+    "cancelled",
+    "not_allowed",
+    "guarded",
+    "keys_locked",
+    "storage_full",
+    "rate_limited",
+    "internal",
+    "shutting_down",
+)
+"""What any call may end with, beside the errors that its operation declares."""
+
+
 class Tier(enum.IntEnum):
     """Who may call. A higher tier may call all that a lower one may."""
 
@@ -85,6 +104,8 @@ class Operation:
 R = TypeVar("R", bound=type[Request])
 
 _ATTRIBUTE: Final = "__operation__"
+MAX_TEXT: Final = 64 * 1024
+"""Bytes of a text that travels as a body."""
 
 
 def op(
@@ -131,7 +152,7 @@ def read_request(operation: Operation, params: Params, body: bytes = b"", *, new
 
     `newer` says that the caller speaks a later minor version than this side.
 
-    Raises `MeshError` with `unknown_field`, `newer_client` or `bad_request`.
+    Raises `MeshError` with `unknown_field`, `newer_client`, `too_large` or `bad_request`.
     """
     known = operation.request.__struct_encode_fields__
     unknown = sorted(params.keys() - set(known))
@@ -143,6 +164,8 @@ def read_request(operation: Operation, params: Params, body: bytes = b"", *, new
         else:
             raise MeshError("unknown_field", method=operation.method, field=unknown[0])
     if operation.payload and body:
+        if len(body) > MAX_TEXT:
+            raise MeshError("too_large", what=f"{operation.method}: the text", size=len(body), limit=MAX_TEXT)
         try:
             params = {**params, operation.payload: body.decode()}
         except UnicodeDecodeError:

@@ -11,7 +11,8 @@ import trio
 
 from broker_kit.people import START_MS, Device, Mesh, envelope, invite_id, join_request, new_mesh, seeded
 from broker_kit.process import connected, running
-from broker_kit.stand import Side, Stand, open_websocket_stand
+from broker_kit.side import Side
+from broker_kit.stand import Stand, open_websocket_stand
 from mesh_protocol.broker_api import (
     AcceptAnswer,
     Done,
@@ -28,6 +29,7 @@ from mesh_protocol.live import LiveFrame, channel_id, seal_live
 from mesh_protocol.pae import pae
 from mesh_protocol.tip import TipRef
 from mesh_protocol.wire.errors import RemoteError
+from mesh_protocol.wire.rpc import Params
 
 SEALED = "canary-7f3a-what-only-members-read"
 REFUSED = "canary-91bc-what-was-sent-in-the-clear-and-refused"
@@ -87,7 +89,11 @@ async def publish(mesh: Mesh, side: Side, listener: Side) -> None:
 async def be_refused(mesh: Mesh, side: Side, other: Side) -> None:
     """Refusals are logged and counted: neither may quote what was refused."""
     assert await side.refusal(MailSend(mesh=mesh.id), REFUSED.encode()) == "bad_envelope"
-    for method, params in (("no.such", {"x": REFUSED}), ("stats", {"mesh": mesh.id, "name": REFUSED})):
+    calls: tuple[tuple[str, Params], ...] = (
+        ("no.such", {"x": REFUSED}),
+        ("stats", {"mesh": mesh.id, "name": REFUSED}),
+    )
+    for method, params in calls:
         with pytest.raises(RemoteError):
             await side.connection.call(method, params, seconds=5)
     request, _ = other.hello_request(mesh.id, Device("stranger").key)
@@ -112,7 +118,7 @@ async def test_no_plaintext_name_or_key_reaches_database_log_or_wire(tmp_path: P
         mesh, secrets = await use_everything(stand.connect)
         kept = {**files(tmp_path), "log": "\n".join(stand.log).encode(), "wire": b"".join(wire)}
     stored = kept["broker.db"] + kept["broker.db-wal"]
-    assert mesh.owner.id in stored, "the search looks at the wrong files"
+    assert bytes(mesh.owner.id) in stored, "the search looks at the wrong files"
     assert REFUSED.encode() in kept["wire"], "the wire was not captured"
     assert_nowhere(secrets, kept)
     del kept["wire"]
@@ -153,7 +159,7 @@ async def test_the_broker_process_holds_no_secret_in_its_memory(tmp_path: Path) 
             mesh, secrets = await use_everything(connect)
             await trio.lowlevel.checkpoint()
             held = list(memory_of(process.pid))
-        assert any(mesh.owner.id in region for region in held), "the search looks at the wrong memory"
+        assert any(bytes(mesh.owner.id) in region for region in held), "the search looks at the wrong memory"
         for region in held:
             assert_nowhere(secrets, {"memory": region})
         assert_nowhere({**secrets, "refused text": REFUSED.encode()}, {"log": process.log.read_bytes()})

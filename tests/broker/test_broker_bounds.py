@@ -5,14 +5,17 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker_kit.people import Device, envelope, new_mesh, seeded
-from broker_kit.stand import open_memory_stand
+from broker_kit.stand import HeldWorker, open_memory_stand
 from mesh_broker.acks import MAX_RANGES, AckQueue, merged
 from mesh_broker.limits import Limits
 from mesh_protocol.broker_api import AcceptAnswer, ChainRead, MailSend, Stats, StatsAnswer
+from mesh_protocol.io.connection import Call
 from mesh_protocol.wire.errors import RemoteError
 
 
@@ -74,6 +77,49 @@ async def test_a_device_that_calls_without_end_is_slowed_down_but_may_send(tmp_p
         assert await side.refusal(Stats(mesh=mesh.id)) == "rate_limited"
         assert await side.refusal(ChainRead(mesh=mesh.id, after=0)) == "rate_limited"
         await side.call(MailSend(mesh=mesh.id), AcceptAnswer, envelope(mesh, mesh.owner, mesh.owner, 1))
+
+
+async def test_while_the_disk_is_behind_only_so_much_is_taken_and_nothing_is_lost(tmp_path: Path) -> None:
+    worker = HeldWorker()
+    async with open_memory_stand(tmp_path, Limits(accepting_bytes=10_000), worker) as stand:
+        mesh, side = await stand.create()
+        bodies = [envelope(mesh, mesh.owner, mesh.owner, n, text="x" * 3000) for n in range(8)]
+        worker.held = True
+        calls = [await side.begin(MailSend(mesh=mesh.id), body) for body in bodies]
+        await stand.until(lambda: stand.broker.metrics.value("mail_refused_total") == 5)
+        worker.release()
+        codes = [await outcome(call) for call in calls]
+        assert codes == ["", "", "", *["rate_limited"] * 5]
+        for body in bodies:
+            await side.call(MailSend(mesh=mesh.id), AcceptAnswer, body)
+        assert (await side.call(Stats(mesh=mesh.id), StatsAnswer)).mailbox_rows == 8
+
+
+async def outcome(call: Call) -> str:
+    """The refusal's code, empty for an answer."""
+    try:
+        await call.reply(5)
+    except RemoteError as error:
+        return error.code
+    return ""
+
+
+async def test_what_is_being_written_at_the_end_is_answered_and_what_comes_later_is_not(tmp_path: Path) -> None:
+    worker = HeldWorker()
+    async with open_memory_stand(tmp_path, None, worker) as stand:
+        mesh, side = await stand.create()
+        worker.held = True
+        before = await side.begin(MailSend(mesh=mesh.id), envelope(mesh, mesh.owner, mesh.owner, 1))
+        await stand.until(lambda: any(client.answering for client in stand.broker.clients))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stand.broker.drain)
+            await trio.testing.wait_all_tasks_blocked()
+            after = await side.begin(MailSend(mesh=mesh.id), envelope(mesh, mesh.owner, mesh.owner, 2))
+            assert await outcome(after) == "shutting_down"
+            worker.release()
+            assert await outcome(before) == ""
+        await side.closed()
+        assert not stand.broker.clients
 
 
 async def test_a_key_that_says_hello_without_end_is_slowed_down(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import pytest
 import trio
 
 from broker_kit.people import START_MS, Device, Mesh, invite_id, join_request, seeded
-from broker_kit.stand import Side, Stand, append_body, open_memory_stand
+from broker_kit.side import Side, append_body
+from broker_kit.stand import Stand, open_memory_stand
 from mesh_broker.chain import START
 from mesh_broker.limits import Limits
 from mesh_protocol.broker_api import (

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from broker_kit.people import Device, envelope, new_mesh
-from broker_kit.stand import Side
+from broker_kit.side import Side
 from mesh_broker.app import open_embedded
 from mesh_broker.folder import FolderTaken
 from mesh_broker.keyfile import BadKeyFile, load_key, load_token
@@ -28,7 +28,7 @@ async def enter(nursery: trio.Nursery, broker: EmbeddedBroker) -> Side:
 
 
 def load_by_name() -> EmbeddedBrokerModule:
-    module: EmbeddedBrokerModule = importlib.import_module("mesh_broker.app")  # type: ignore[assignment]
+    module: EmbeddedBrokerModule = importlib.import_module("mesh_broker.app")
     return module
 
 

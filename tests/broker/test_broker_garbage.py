@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker_kit.people import Device, envelope
-from broker_kit.stand import Side, Stand, open_memory_stand
+from broker_kit.side import Side
+from broker_kit.stand import Stand, open_memory_stand
 from mesh_broker.limits import Limits
 from mesh_protocol import broker_api
 from mesh_protocol.broker_api import Stats, StatsAnswer
@@ -67,7 +68,7 @@ def test_no_parameters_and_no_body_make_an_operation_fail_otherwise_than_declare
                 if method != "hello":
                     params = {**params, "mesh": mesh_id}
                 await attempt(side, method, params, body)
-            await witness.call(Stats(mesh=mesh_id), StatsAnswer)  # type: ignore[arg-type]
+            await witness.call(Stats(mesh=mesh_id), StatsAnswer)
 
     fuzz()
 
@@ -87,7 +88,7 @@ async def test_envelopes_with_any_bit_turned_are_accepted_or_refused_as_declared
 
 async def test_unknown_methods_and_fields_are_refused_by_name(memory_stand: Stand) -> None:
     mesh_id, side, _ = await greeted(memory_stand)
-    for method, params, code in (
+    calls: tuple[tuple[str, dict[str, JsonValue], str], ...] = (
         ("no.such", {}, "unknown_method"),
         ("", {}, "unknown_method"),
         ("stats", {"mesh": mesh_id, "more": 1}, "unknown_field"),
@@ -96,15 +97,16 @@ async def test_unknown_methods_and_fields_are_refused_by_name(memory_stand: Stan
         ("chain.read", {"mesh": mesh_id}, "bad_request"),
         ("live.subscribe", {"mesh": mesh_id, "channels": [b"short"]}, "bad_request"),
         ("stats", {"mesh": "text"}, "not_allowed"),
-    ):
+    )
+    for method, params, code in calls:
         with pytest.raises(RemoteError) as caught:
-            await side.connection.call(method, params, seconds=5)  # type: ignore[arg-type]
+            await side.connection.call(method, params, seconds=5)
         assert caught.value.code == code
 
 
 async def test_a_body_where_none_belongs_is_refused(memory_stand: Stand) -> None:
     mesh_id, side, _ = await greeted(memory_stand)
-    assert await side.refusal(Stats(mesh=mesh_id), b"x") == "bad_request"  # type: ignore[arg-type]
+    assert await side.refusal(Stats(mesh=mesh_id), b"x") == "bad_request"
 
 
 async def test_notifications_of_any_kind_are_never_answered_and_harm_nobody(memory_stand: Stand) -> None:
@@ -113,12 +115,12 @@ async def test_notifications_of_any_kind_are_never_answered_and_harm_nobody(memo
         await side.connection.notify(method, {"mesh": mesh_id}, b"x")
         await side.connection.notify(method, {"mesh": 7})
     for each in (side, witness):
-        await each.call(Stats(mesh=mesh_id), StatsAnswer)  # type: ignore[arg-type]
+        await each.call(Stats(mesh=mesh_id), StatsAnswer)
 
 
 async def test_an_answer_to_nothing_ends_the_connection_that_sent_it(memory_stand: Stand) -> None:
     mesh_id, side, witness = await greeted(memory_stand)
     with pytest.raises(LinkClosed):
         await side.connection.send_encoded(b"\x00\x00\x00\x04\x00\x00\x00\x00\x94\x01\x07\xc0" + b"\xc0")
-        await side.call(Stats(mesh=mesh_id), StatsAnswer)  # type: ignore[arg-type]
-    await witness.call(Stats(mesh=mesh_id), StatsAnswer)  # type: ignore[arg-type]
+        await side.call(Stats(mesh=mesh_id), StatsAnswer)
+    await witness.call(Stats(mesh=mesh_id), StatsAnswer)

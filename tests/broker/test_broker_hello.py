@@ -300,5 +300,6 @@ async def test_forged_hellos_do_not_lock_out_the_device_they_claim(tmp_path: Pat
 
 async def test_a_hello_with_a_body_nobody_asked_for_is_too_much(memory_stand: Stand) -> None:
     side = await memory_stand.connect()
-    request, _ = side.hello_request(MeshId(seeded("nowhere")), Device("ann").key)
-    assert await side.refusal(request, bytes(64 * 1024 + 1)) == "bad_request"
+    for create, size in ((False, 1), (True, 64 * 1024 + 1)):
+        request, _ = side.hello_request(MeshId(seeded("nowhere")), Device("ann").key, create=create)
+        assert await side.refusal(request, bytes(size)) == "bad_request"

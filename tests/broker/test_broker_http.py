@@ -135,8 +135,8 @@ async def test_what_follows_the_head_in_the_same_bytes_is_not_lost(web: Stand) -
         (b"\xff" * 14, 1002),
         (frame(bytes(17 * 1024))[:64], 1009),
         (frame(b"x", fin=False) + frame(bytes(17 * 1024), opcode=0), 1009),
-        (frame(b"", opcode=9) * 65, 1008),
-        (frame(b"x", fin=False) + frame(b"x", opcode=0, fin=False) * 64, 1008),
+        (frame(b"", opcode=9) * 65, (1008, "too many control frames")),
+        (frame(b"x", fin=False) + frame(b"x", opcode=0, fin=False) * 64, (1008, "too many fragments")),
         (frame(b"short"), 1002),
         (frame(b"\x00\x00\x00\x01\x00\x00\x00\x00\xc1"), 1002),
         (frame(b"\xff\xff\xff\xff\xff\xff\xff\xff"), 1002),
@@ -158,11 +158,14 @@ async def test_what_follows_the_head_in_the_same_bytes_is_not_lost(web: Stand) -
         "close",
     ],
 )
-async def test_a_websocket_that_breaks_the_protocol_is_closed_with_its_code(web: Stand, data: bytes, code: int) -> None:
+async def test_a_websocket_that_breaks_the_protocol_is_closed_with_its_code(
+    web: Stand, data: bytes, code: int | tuple[int, str]
+) -> None:
     raw = await dial(web)
     await raw.upgrade()
     await raw.send(data)
-    assert await raw.close_code() == code
+    words = await raw.close_words()
+    assert code in (words, words[0])
     await assert_well(web)
 
 
@@ -226,7 +229,7 @@ async def test_who_comes_through_a_proxy_on_this_machine_is_not_this_machine(
 ) -> None:
     async with open_websocket_stand(tmp_path, proxies=proxies) as stand:
         mesh = new_mesh(Device("ann"), stand.broker.public_key)
-        stand.headers = [("X-Forwarded-For", "127.0.0.1")]
+        stand.headers = [(b"X-Forwarded-For", b"127.0.0.1")]
         side = await stand.connect()
         with pytest.raises(RemoteError) as caught:
             await side.hello(mesh.id, mesh.owner.key, create=mesh)

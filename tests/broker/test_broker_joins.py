@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from broker_kit.people import START_MS, Device, Mesh, invite_id, join_request, seeded
-from broker_kit.stand import Side, Stand, open_memory_stand
+from broker_kit.side import Side
+from broker_kit.stand import Stand, open_memory_stand
 from mesh_broker.invites import MAX_JOIN
 from mesh_broker.limits import DAY_MS, Limits
 from mesh_protocol.broker_api import Done, JoinAnswer, JoinAsk, JoinDrop, JoinList, JoinListAnswer

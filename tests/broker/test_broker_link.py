@@ -78,8 +78,7 @@ async def test_a_message_the_socket_took_in_part_is_finished_before_the_next() -
     async with linked() as (link, far), trio.open_nursery() as nursery:
         large = bytes(range(256)) * 2000
         assert link.send_now(large)
-        assert link.unsent
-        assert not link.send_now(b"may not overtake")
+        assert (link.unsent, link.send_now(b"may not overtake")) == (True, False)
         nursery.start_soon(link.send, b"second")
         nursery.start_soon(link.flush)
         assert await Reader(far).read(2) == [large, b"second"]
@@ -120,8 +119,27 @@ async def test_a_message_cut_off_by_cancellation_ends_the_link() -> None:
     async with linked() as (link, _):
         with trio.move_on_after(0.01):
             await link.send(bytes(500_000))
-        with pytest.raises(LinkClosed):
+        with pytest.raises(LinkClosed, match="cut off"):
             await link.send(b"into the middle of the other")
+
+
+async def test_who_always_has_something_to_say_leaves_the_others_their_turn() -> None:
+    async with linked() as (link, far), trio.open_nursery() as nursery:
+        turns = [0]
+
+        async def other() -> None:
+            while True:
+                turns[0] += 1
+                await trio.lowlevel.checkpoint()
+
+        nursery.start_soon(other)
+        for _ in range(5):
+            far.send(frame(b"12345678") * 100 + frame(b"", opcode=9) * 20)
+            before = turns[0]
+            for _ in range(100):
+                await link.receive()
+            assert turns[0] - before > 50
+        nursery.cancel_scope.cancel()
 
 
 async def test_who_never_reads_is_given_up(virtual_clock: trio.testing.MockClock) -> None:

@@ -1,15 +1,21 @@
 """The live lane: to who listens now, never to oneself, never waiting, never kept."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from broker_kit.people import Device, Mesh, envelope, seeded
-from broker_kit.stand import Side, Stand, open_memory_stand
+from broker_kit.side import Side
+from broker_kit.stand import Stand, open_memory_stand
 from mesh_broker.limits import Limits
-from mesh_broker.outbound import LIVE_FRAMES
+from mesh_broker.link import NearLink
+from mesh_broker.metrics import Metrics
+from mesh_broker.outbound import LIVE_FRAMES, MUST_FRAMES, Outbound
 from mesh_protocol.broker_api import AcceptAnswer, Done, LivePublish, LiveSubscribe, MailSend, Stats, StatsAnswer
+from mesh_protocol.ids import MeshId
 from mesh_protocol.invite import invite_key
+from mesh_protocol.io.memory import link_pair
 
 CHANNEL = bytes(range(16))
 OTHER = bytes(16)
@@ -126,6 +132,9 @@ async def test_a_slow_listener_misses_the_oldest_frames_and_none_of_its_mail(tmp
         mail = envelope(mesh, mesh.owner, bob, 1)
         await ann.call(MailSend(mesh=mesh.id), AcceptAnswer, mail)
         slow.read_on()
+        for n in range(len(sent), len(sent) + 20):
+            sent.append(b"%d" % n)
+            await ann.call(publish(mesh), Done, sent[-1])
         assert await slow.mail(1) == [(1, mail)]
         assert stand.broker.metrics.value("live_shed_total") > 0
         last = b""
@@ -135,3 +144,47 @@ async def test_a_slow_listener_misses_the_oldest_frames_and_none_of_its_mail(tmp
             heard.append(last)
         assert len(heard) < len(sent)
         assert heard == sorted(heard, key=int)
+
+
+class ScriptedLink(NearLink):
+    """A link that has room when the test says so."""
+
+    def __init__(self) -> None:
+        near, _ = link_pair()
+        super().__init__(near)
+        self.room = False
+        self.sent: list[bytes] = []
+
+    def send_now(self, frame: bytes) -> bool:
+        if self.room:
+            self.sent.append(frame)
+        return self.room
+
+    async def send(self, frame: bytes) -> None:
+        self.sent.append(frame)
+
+
+async def test_no_frame_overtakes_those_that_wait_and_tips_and_requests_go_before_live_frames() -> None:
+    link, tasks = ScriptedLink(), list[Callable[[], Awaitable[None]]]()
+    outbound = Outbound(link, tasks.append, pytest.fail, Metrics())
+    outbound.live(b"live 1")
+    link.room = True
+    outbound.live(b"live 2")
+    outbound.must(b"request")
+    outbound.tip(MeshId(b"m"), b"tip 1")
+    outbound.tip(MeshId(b"m"), b"tip 2")
+    assert link.sent == []
+    assert len(tasks) == 1
+    await tasks[0]()
+    assert link.sent == [b"tip 2", b"request", b"live 1", b"live 2"]
+    outbound.live(b"live 3")
+    assert link.sent[-1] == b"live 3"
+
+
+async def test_a_connection_that_misses_requests_is_given_up() -> None:
+    link, given_up = ScriptedLink(), list[bool]()
+    outbound = Outbound(link, lambda work: None, lambda: given_up.append(True), Metrics())
+    for n in range(MUST_FRAMES + 1):
+        assert not given_up
+        outbound.must(b"%d" % n)
+    assert given_up

@@ -7,7 +7,8 @@ import pytest
 import trio
 
 from broker_kit.people import START_MS, Device, Mesh, envelope, seeded
-from broker_kit.stand import Side, Stand, open_memory_stand
+from broker_kit.side import Side
+from broker_kit.stand import Stand, open_memory_stand
 from mesh_broker.floor import Space
 from mesh_broker.limits import DAY_MS, Limits
 from mesh_protocol.broker_api import (

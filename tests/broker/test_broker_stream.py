@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from broker_kit.people import Device, Mesh, envelope
-from broker_kit.stand import Side, Stand, open_memory_stand
+from broker_kit.side import Side
+from broker_kit.stand import Stand, open_memory_stand
 from mesh_broker.limits import Limits
 from mesh_protocol.broker_api import AcceptAnswer, Done, MailAck, MailResume, MailSend, Stats, StatsAnswer
 from mesh_protocol.envelope import parse_outer
@@ -29,7 +30,7 @@ async def test_what_waits_comes_in_lane_order_and_in_number_order_within_a_lane(
 
 async def test_nothing_is_pushed_before_the_answer_to_resume(memory_stand: Stand) -> None:
     mesh, bob, _, _ = await filled(memory_stand, ["now"] * 3)
-    memory_stand.captured = frames = []
+    memory_stand.captured = frames = list[bytes]()
     side = await memory_stand.enter(mesh, bob)
     await side.resume(mesh)
     await side.mail(3)
@@ -37,6 +38,20 @@ async def test_nothing_is_pushed_before_the_answer_to_resume(memory_stand: Stand
     pushes = [n for n, frame in enumerate(frames) if b"\xa4mail\x82" in frame]
     assert len(pushes) == 3
     assert answer < min(pushes)
+
+
+async def test_mail_that_comes_at_the_same_moment_waits_for_the_answer_to_resume(memory_stand: Stand) -> None:
+    mesh, bob, ann, _ = await filled(memory_stand, [])
+    for n in range(30):  # the tasks of one moment run in any order
+        memory_stand.captured = frames = list[bytes]()
+        side = await memory_stand.enter(mesh, bob)
+        resumed = await side.begin(MailResume(mesh=mesh.id, acked=n))
+        sent = await ann.begin(MailSend(mesh=mesh.id), envelope(mesh, mesh.owner, bob, 1000 + n))
+        await resumed.reply(5)
+        await sent.reply(5)
+        await side.mail(1)
+        answer = next(place for place, frame in enumerate(frames) if b"next_mseq" in frame)
+        assert answer < next(place for place, frame in enumerate(frames) if b"\xa4mail\x82" in frame)
 
 
 async def test_without_resume_nothing_is_pushed(memory_stand: Stand) -> None:

@@ -17,7 +17,7 @@ async def test_more_messages_than_fit_a_header_are_read_in_answers_that_fit_a_fr
     await until(lambda: count_unread(bob.app.node.db.reader) == len(sent), "all messages")
     read: list[str] = []
     while True:
-        answer = await bob.call("inbox.read", limit=200)
+        answer = await bob.call("inbox.read", limit=100)
         if not answer["messages"]:
             break
         read.extend(row["message"] for row in answer["messages"])
@@ -31,6 +31,6 @@ async def test_texts_that_exceed_a_frame_together_are_read_in_turn(town: Town, a
     sent = [f"{number} " + "x" * 60_000 for number in range(20)]
     for text in sent:
         await alice.send("bob", text)
-    first = await bob.call("inbox.read", limit=200)
+    first = await bob.call("inbox.read", limit=100)
     assert first["more"]
     assert [row["message"] for row in first["messages"]] == sent[: len(first["messages"])]

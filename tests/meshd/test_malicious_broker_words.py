@@ -16,11 +16,13 @@ from mesh_protocol.ids import MsgId
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.receipt import ReceiptRow, encode_receipts
 from mesh_protocol.wire.codec import encode
+from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.framing import encode_frame
+from mesh_protocol.wire.items import pack_items
 from meshd.store.outbox import read_deliveries
 
 FIRST = 5_000
-DAY_S = 24 * 3600
+DAY_MS = 24 * 3600 * 1000
 
 
 async def _require_sound(town: Town) -> None:
@@ -59,7 +61,7 @@ async def test_a_lie_about_accepting_never_becomes_stored(town: Town, autojump_c
     liar.up = take
     sent = await alice.call("message.send", "into the void", to="bob", mesh="team", wait="accepted", timeout=10)
     assert sent["state"] == "accepted"
-    waited = await alice.call("message.send", "into the void", to="bob", mesh="team", wait="stored", timeout=3600)
+    waited = await alice.call("message.send", "into the void", to="bob", mesh="team", wait="stored", timeout=100)
     assert not waited["reached"]
     assert await alice.state_of(sent["id"]) == "accepted"
     (row,) = (await alice.call("message.status", id=sent["id"]))["recipients"]
@@ -75,13 +77,8 @@ async def test_an_accepted_message_that_no_receipt_confirms_ends_as_expired(
     liar.down = lambda said: [] if said.is_news("mail") else [said]
     sent = await alice.call("message.send", "swallowed", to="bob", mesh="team", wait="accepted")
     for stand in town.stands.values():
-        stand.clock.ms = virtual_ms() + 31 * DAY_S * 1000
-    alice.app.node.seams = alice.app.node.seams.__class__(
-        lambda: virtual_ms() + 31 * DAY_S * 1000,
-        alice.app.node.seams.rng,
-        alice.app.node.seams.threads,
-        alice.app.node.seams.worker,
-    )
+        stand.clock.ms += 31 * DAY_MS
+    alice.ahead_ms = 31 * DAY_MS
     await town.liars["alice"].cut()
     await trio.sleep(130)
     assert await alice.state_of(sent["id"]) == "expired"
@@ -93,15 +90,20 @@ async def test_an_accepted_message_that_no_receipt_confirms_ends_as_expired(
 async def test_a_refusal_that_may_pass_keeps_the_message(
     town: Town, autojump_clock: MockClock, code: str, state: str
 ) -> None:
-    alice = town.cores["alice"]
+    alice, liar = town.cores["alice"], town.liars["alice"]
     error = {"code": code, "message": "no", "data": {"retry_after": 10**12}}
-    town.liars["alice"].down = lambda said: [
-        said.changed(error=error, value=None) if said.kind == RESPONSE and said.method == "mail.send" else said
-    ]
+
+    def refuse(said: Said) -> list[Said]:
+        if not said.is_call("mail.send"):
+            return [said]
+        town.nursery.start_soon(liar.say, Said(RESPONSE, "", None, id=said.id, error=error))
+        return []
+
+    liar.up = refuse
     sent = await alice.call("message.send", "patience", to="bob", mesh="team")
     await trio.sleep(120)
     assert await alice.state_of(sent["id"]) == state
-    town.liars["alice"].down = honest
+    liar.up = honest
     await until(lambda: _stored(alice, sent["id"]), "the message to arrive")
     await _require_sound(town)
 
@@ -304,6 +306,17 @@ GARBAGE: tuple[Any, ...] = (
     {"more": 1},
 )
 
+BODIES = (
+    b"",
+    b"garbage",
+    b"\xff" * 64,
+    bytes(8) + b"\x00",
+    (2**63).to_bytes(8, "little"),
+    pack_items([b"x"]),
+    pack_items([b""] * 4096),
+    pack_items([b"\xff" * 5000] * 100),
+)
+
 
 async def _provoke(town: Town) -> None:
     """Make alice use every method: a new connection, an invite, a message to one whose prekey she forgot."""
@@ -320,8 +333,8 @@ async def _provoke(town: Town) -> None:
 async def _try_invite(core: Core) -> None:
     try:
         await core.call("mesh.invite", mesh="team")
-    except Exception as error:
-        assert type(error).__name__ in ("MeshError", "RemoteError"), error
+    except MeshError:
+        return  # of which kind, and in which words, is test_malicious_broker_visits.py's question
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -332,7 +345,7 @@ async def test_answers_of_the_wrong_shape_are_refused_and_do_no_harm(
     for value in GARBAGE:
         liar.down = _answering(method, lambda said, value=value: said.changed(value=value))
         await _provoke(town)
-    for body in (b"", b"garbage", b"\xff" * 64, bytes(8) + b"\x00", (2**63).to_bytes(8, "little")):
+    for body in BODIES:
         liar.down = _answering(method, lambda said, body=body: said.changed(body=body))
         await _provoke(town)
     for error in (

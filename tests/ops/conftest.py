@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from trio.testing import MockClock
 
-HERE = Path(__file__).parent
-for folder in (HERE, HERE.parent / "meshd", HERE.parent.parent / "tools"):
-    sys.path.insert(0, str(folder))
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "meshd"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 from world.seeds import seeded_scheduler
 from world.world import World, open_world

@@ -130,6 +130,30 @@ def test_a_request_is_signed_by_the_device_it_names_with_its_own_prekey():
         sign_join_request(replace(request, spk=forged), INVITE, CAROL)
 
 
+@pytest.mark.parametrize(
+    "prekey",
+    [
+        HERE.spk("alice"),
+        sign_prekey(CAROL, ELSEWHERE.mesh_id, 7, HERE.prekey("carol").public, NOW_MS),
+        replace(HERE.spk("carol"), sig=bytes(64)),
+    ],
+    ids=["another device's", "another mesh's", "forged"],
+)
+def test_a_request_with_a_prekey_that_is_not_the_joiners_is_refused_though_both_keys_signed_it(prekey):
+    fields = unlst(request_bytes(), max_items=4)
+    claims, _ = split_pae(fields[0], "join-request", 6)
+    claims[3] = prekey.encode()
+    signed = pae("join-request", *claims)
+    with pytest.raises((BadPeerKey, BadSignature)):
+        open_join_request(lst(signed, fields[1], INVITE.sign(signed), CAROL.sign(signed)), INVITE.public)
+
+
+def test_a_request_names_mesh_invite_and_device_in_full():
+    for change in ({"mesh_id": bytes(31)}, {"invite_id": b""}, {"device": bytes(33)}):
+        with pytest.raises(BadEncoding):
+            replace(HERE.join_request(), **change)
+
+
 def test_a_request_names_each_signer_once_and_at_most_64():
     (name,) = HERE.join_request().sealed_names
     many = tuple(replace(name, signer=n.to_bytes(32, "big")) for n in range(MAX_SIGNERS + 1))

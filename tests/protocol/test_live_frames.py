@@ -96,6 +96,14 @@ def test_the_size_of_a_presence_frame_tells_its_bucket_only():
     assert len({len(sealed(content=bytes(n))) for n in range(32)}) <= 3
 
 
+@pytest.mark.parametrize("index", [2, 3, 5, 6])
+def test_a_route_or_nonce_of_another_size_is_refused_unopened(index):
+    fields = unlst(sealed(), max_items=8)
+    fields[index] = fields[index][:-1]
+    with pytest.raises(BadEncoding):
+        peek_live(lst(*fields))
+
+
 @pytest.mark.parametrize("index", [0, 1])
 def test_an_unknown_version_or_suite_is_refused(index):
     fields = unlst(sealed(), max_items=8)
@@ -148,8 +156,9 @@ def test_an_author_cannot_announce_another_frame_than_he_seals(index, value):
         {"kind": ""},
         {"kind": "k" * 33},
         {"created_ms": -1},
+        {"content": bytes(MAX_LIVE + 1)},
     ],
-    ids=str,
+    ids=lambda change: next(iter(change)),
 )
 def test_a_frame_outside_its_limits_cannot_be_built(change):
     with pytest.raises(BadEncoding):

@@ -6,6 +6,8 @@ import pwd
 import trio
 
 from mesh_protocol.ids import MeshId
+from mesh_protocol.io.link import LinkClosed
+from mesh_protocol.keys import CryptoError
 from mesh_protocol.ops.meshes import (
     Invite,
     InviteAnswer,
@@ -17,8 +19,10 @@ from mesh_protocol.ops.meshes import (
     New,
     NewAnswer,
 )
-from mesh_protocol.wire.errors import MeshError
+from mesh_protocol.wire.codec import CodecError
+from mesh_protocol.wire.errors import MeshError, RemoteError
 from meshd.link.driver import LOCAL
+from meshd.link.refusals import not_genuine, own_words
 from meshd.link.table import LinkState
 from meshd.local.dispatch import Call, handles
 from meshd.mesh import Mesh
@@ -53,6 +57,13 @@ async def make_invite(call: Call, request: Invite) -> InviteAnswer:
             made, invite_id = await link.membership.open_invite(mesh.row.broker_url, request.role, expires)
     except trio.TooSlowError:
         raise MeshError("timeout", what="the invite", seconds=INVITE_S) from None
+    except LinkClosed:
+        url = mesh.row.broker_url
+        raise MeshError("broker_unreachable", url=url, why="the connection was lost") from None
+    except RemoteError as error:
+        raise own_words(error, mesh.row.broker_url) from None
+    except (CryptoError, CodecError) as error:
+        raise not_genuine(error, mesh.row.broker_url) from None
     return InviteAnswer(id=invite_id.hex(), mesh=mesh.slug, url=made.url(), expires_ms=expires)
 
 

@@ -22,6 +22,10 @@ class AckTracker:
                 self._low += 1
                 self._done.discard(self._low)
 
+    def start_at(self, number: int) -> None:
+        """Everything up to `number` is the broker's business no longer: it was acknowledged, or has expired there."""
+        self._low = max(self._low, number)
+
     def take(self) -> tuple[int, list[list[int]]]:
         """What to tell the broker now: the cumulative number, and at most 64 closed ranges above it.
 

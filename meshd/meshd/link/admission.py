@@ -7,13 +7,19 @@ from typing import Final, NamedTuple
 from mesh_protocol.broker_api import TipAnswer
 from mesh_protocol.chain import AddMember, InviteOpen, Record, make_record
 from mesh_protocol.ids import InviteId, MemberId
-from mesh_protocol.invite import InviteLink, JoinRequest, invite_key, open_join_request, open_joiner_name
+from mesh_protocol.invite import (
+    InviteLink,
+    JoinRequest,
+    claimed_invite,
+    invite_key,
+    open_join_request,
+    open_joiner_name,
+)
 from mesh_protocol.io.connection import Connection
 from mesh_protocol.keys import CryptoError
 from mesh_protocol.members import ChainError, Invite
 from mesh_protocol.names import check_name, member_subject, seal_name
 from mesh_protocol.op import read_answer
-from mesh_protocol.pae import BadEncoding, unlst
 from mesh_protocol.seals import EpochSeal, seal_keys
 from mesh_protocol.tip import TipRef
 from mesh_protocol.wire.errors import MeshError, RemoteError
@@ -117,7 +123,7 @@ class Membership:
 
     def _verify(self, data: bytes) -> tuple[JoinRequest, Invite]:
         """The invite is looked up by the id the request names, and the request must be signed by that invite's key."""
-        claimed = _claimed_invite(data)
+        claimed = claimed_invite(data)
         invite = self.mesh.state.invites.get(claimed)
         if invite is None:
             raise MeshError("invite_unknown")
@@ -165,14 +171,3 @@ class Membership:
 
     async def _drop(self, number: int) -> None:
         await self.connection.call("join.drop", {"mesh": self.mesh.id, "id": number}, seconds=CALL_S)
-
-
-def _claimed_invite(data: bytes) -> InviteId:
-    """The invite id that an unverified request names. Raises `BadEncoding`."""
-    signed = unlst(data, max_items=4)
-    if not signed:
-        raise BadEncoding("an empty join request")
-    fields = unlst(signed[0], max_items=8)
-    if len(fields) < 3:
-        raise BadEncoding("a join request without an invite")
-    return InviteId(fields[2])

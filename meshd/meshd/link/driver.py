@@ -65,11 +65,14 @@ async def open_greeting(
 ) -> AsyncIterator[Greeting]:
     """Connect and read the broker's challenge. Raises `LinkClosed`."""
     first: list[Challenge] = []
-    arrived = trio.Event()
+    arrived, garbled = trio.Event(), trio.Event()
 
     def take(event: NotificationReceived) -> None:
         if event.method == CHALLENGE and not first:
-            first.append(read_answer(Challenge, event.params))
+            try:
+                first.append(read_answer(Challenge, event.params))
+            except MeshError:
+                garbled.set()
             arrived.set()
         else:
             notified(event)
@@ -82,7 +85,8 @@ async def open_greeting(
                 with trio.fail_after(CHALLENGE_S):
                     await arrived.wait()
                 if not first:
-                    raise LinkClosed(connection.closed or "no challenge came")
+                    why = "its challenge is none that this build knows" if garbled.is_set() else "no challenge came"
+                    raise LinkClosed(connection.closed or why)
                 yield Greeting(connection, first[0])
             except trio.TooSlowError:
                 raise LinkClosed("no challenge came") from None
@@ -179,9 +183,10 @@ class Driver:
     async def _watch(self, connection: Connection) -> None:
         """Return when the link is dead: closed, or silent to a question."""
         while connection.closed is None:
-            silent = trio.current_time() - connection.last_heard
-            if silent < WATCH_S:
-                await _sleep_or_close(connection, WATCH_S - silent)
+            due = connection.last_heard + WATCH_S
+            if trio.current_time() < due:
+                with trio.move_on_at(due):
+                    await connection.wait_closed()
                 continue
             try:
                 await connection.call("ping", {}, seconds=ANSWER_S)
@@ -203,11 +208,6 @@ class Driver:
             log.warning("the broker broke the protocol", code=Word(error.code))
             if self._nursery is not None:
                 self._nursery.start_soon(link.greeting.connection.aclose, "the broker broke the protocol")
-
-
-async def _sleep_or_close(connection: Connection, seconds: float) -> None:
-    with trio.move_on_after(seconds):
-        await connection.wait_closed()
 
 
 def _host(why: str) -> str:

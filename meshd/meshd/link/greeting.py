@@ -211,8 +211,9 @@ async def take_seals(node: Node, connection: Connection, mesh: Mesh) -> bool:
         try:
             seal = EpochSeal.decode(item)
             prekey = mesh.prekeys[seal.prekey_id]
-            keys, _tip = open_keys(seal, prekey, mesh.id)
+            keys, tip = open_keys(seal, prekey, mesh.id)
             check_epoch_keys(mesh.state, keys)
+            _require_not_older(mesh, tip)
         except (CryptoError, KeyError) as error:
             log.warning("an epoch seal cannot be used", mesh=Id(mesh.id), error=error)
             continue
@@ -222,6 +223,12 @@ async def take_seals(node: Node, connection: Connection, mesh: Mesh) -> bool:
     if newest:
         await connection.call("seals.ack", {"mesh": mesh.id, "epoch": newest}, seconds=CALL_S)
     return learnt
+
+
+def _require_not_older(mesh: Mesh, tip: TipRef) -> None:
+    """Who sealed our keys had seen this much of the chain: a broker that shows us less, or something else, is caught."""
+    if tip.chain_seq and (tip.chain_seq > len(mesh.hashes) or mesh.hashes[tip.chain_seq - 1] != tip.chain_hash):
+        raise MeshError("broker_rollback", mesh=mesh.slug)
 
 
 async def keep_keys(node: Node, mesh: Mesh, keys: MeshKeys) -> None:

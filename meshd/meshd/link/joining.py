@@ -48,12 +48,25 @@ class Joiner:
     async def run(self) -> None:
         """Raises `MeshError` when the invite can no longer let this machine in."""
         link = self._link()
+        used: MeshError | None = None
         if self.node.device not in (self.mesh.chain.devices if self.mesh.chain is not None else ()):
-            await self._knock(link)
+            try:
+                await self._knock(link)
+            except MeshError as error:
+                if error.code != "invite_used":
+                    raise
+                used = error  # perhaps by ourselves, while we were away
         # Admitted: from here on we speak as the device, whose seals lie at the broker.
-        answer = await say_hello(
-            self.greeting, self.mesh.id, self.node.key, generation=self.node.generation, nonce=self.node.seams.rng(32)
-        )
+        try:
+            answer = await say_hello(
+                self.greeting,
+                self.mesh.id,
+                self.node.key,
+                generation=self.node.generation,
+                nonce=self.node.seams.rng(32),
+            )
+        except RemoteError as error:
+            raise (used or error) from None
         tip = read_tip(self.mesh.id, self.mesh.row.broker_key, answer.tip)
         await follow_tip(self.node, self.greeting.connection, self.mesh, tip)
         member = self.mesh.state.devices[self.node.device].member_id

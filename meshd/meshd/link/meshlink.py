@@ -26,7 +26,7 @@ from mesh_protocol.members import ChainError
 from mesh_protocol.op import read_answer
 from mesh_protocol.tip import TipRef
 from mesh_protocol.wire.codec import CodecError
-from mesh_protocol.wire.errors import MeshError
+from mesh_protocol.wire.errors import MeshError, RemoteError
 from mesh_protocol.wire.items import unpack_items
 from mesh_protocol.wire.rpc import NotificationReceived
 from meshd.failure import first_error
@@ -36,6 +36,7 @@ from meshd.link.greeting import CALL_S, Greeting, agrees, follow_tip, read_tip, 
 from meshd.link.joining import Joiner
 from meshd.link.mailer import Mailer
 from meshd.link.receiver import Receiver
+from meshd.link.refusals import own_words
 from meshd.link.table import LinkEvent, LinkState
 from meshd.log import Id, Word, get_logger
 from meshd.mesh import Mesh
@@ -120,6 +121,8 @@ class MeshLink:
         self.parts.node.events.publish("link", mesh=self.mesh.slug, state=self.mesh.link.value)
 
     async def _refused(self, error: BaseException) -> None:
+        if isinstance(error, RemoteError):
+            error = own_words(error, self.mesh.row.broker_url)
         code = error.code if isinstance(error, MeshError) else type(error).__name__
         why = error.message if isinstance(error, MeshError) else str(error)
         log.warning("a mesh was not entered", mesh=Id(self.mesh.id), code=Word(code))
@@ -148,7 +151,7 @@ class MeshLink:
                 "broker_refused", url=mesh.row.broker_url, why="it has another key than the mesh's chain names"
             )
         answer = await say_hello(self.greeting, mesh.id, node.key, generation=node.generation, nonce=node.seams.rng(32))
-        node.clock_off_ms = node.now() - answer.server_ms
+        node.compare_clock(answer.server_ms)
         async with self._syncing:
             await follow_tip(node, self.greeting.connection, mesh, read_tip(mesh.id, mesh.row.broker_key, answer.tip))
         mesh.alarm = ""
@@ -161,7 +164,9 @@ class MeshLink:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.receiver.run)
             reply = await connection.call("mail.resume", {"mesh": mesh.id, "acked": 0, "sacks": []}, seconds=CALL_S)
-            await self._check_mailbox(read_answer(ResumeAnswer, reply.result).next_mseq)
+            resumed = read_answer(ResumeAnswer, reply.result)
+            self.receiver.acks.start_at(resumed.floor - 1)
+            await self._check_mailbox(resumed.next_mseq)
             nursery.start_soon(self.mailer.run)
             nursery.start_soon(self._run_tips)
             nursery.start_soon(self._run_presence)
@@ -278,7 +283,10 @@ class MeshLink:
             return
         reply = await self.greeting.connection.call("join.list", {"mesh": self.mesh.id}, seconds=CALL_S)
         answer = read_answer(JoinListAnswer, reply.result)
-        self._requests.extend(zip(answer.ids, unpack_items(reply.body), strict=True))
+        requests = unpack_items(reply.body, max_items=MAX_REQUESTS)
+        if len(requests) != len(answer.ids):
+            raise MeshError("bad_request", what="the broker lists requests to join without their numbers")
+        self._requests.extend(zip(answer.ids, requests, strict=True))
         while True:
             while self._requests:
                 await self.membership.consider(*self._requests.pop(0))

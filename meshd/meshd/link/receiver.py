@@ -107,6 +107,7 @@ class Receiver:
                 assert verdict.signed is not None
                 self.mesh.doubts.authors.pop(verdict.outer.from_device, None)
                 pending = self.inbox.commit(self.mesh, verdict.outer, verdict.signed)
+                pending.settled(lambda: self._tell(pending))
                 nursery.start_soon(self._committed, mseq, pending)
             case "seen":
                 self._acknowledge(mseq)
@@ -139,7 +140,7 @@ class Receiver:
 
     async def _committed(self, mseq: int, pending: Pending[Stored]) -> None:
         try:
-            stored = await pending.wait()
+            await pending.wait()
         except StorageFailed:
             return  # the daemon exits; the broker keeps the envelope
         except MeshError as error:  # no room: not acknowledged, so it comes again
@@ -147,11 +148,16 @@ class Receiver:
             await self.connection.aclose("no room to store mail")
             return
         self._acknowledge(mseq)
-        for msg_id in stored.changed:
+
+    def _tell(self, pending: Pending[Stored]) -> None:
+        """What follows a commit, whatever became of the connection meanwhile: it will not be pushed anew."""
+        if not pending.succeeded:
+            return
+        for msg_id in pending.result.changed:
             self.node.changed(msg_id)
-        if stored.row:
+        if pending.result.row:
             self.inbox.receipts_due(self.mesh)
-            self.inbox.surfaced(stored.row)
+            self.inbox.surfaced(pending.result.row)
 
     async def _bounce(self, mseq: int, verdict: Verdict, envelope: bytes) -> None:
         assert verdict.outer is not None

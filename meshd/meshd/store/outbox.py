@@ -124,10 +124,10 @@ def read_delivery(db: apsw.Connection, msg_id: bytes, device: bytes) -> Delivery
 
 
 def waiting_deliveries(db: apsw.Connection, mesh: MeshId, limit: int = 100_000) -> list[DeliveryRow]:
-    """What the broker has not accepted yet, in the order in which it goes out."""
+    """What the broker has not accepted yet, each way (device and lane) in the order of its numbers."""
     query = (
         f"SELECT {_DELIVERY} FROM delivery WHERE mesh=? AND accepted_ms=0 AND ended='' AND path='mesh'"  # noqa: S608
-        " ORDER BY lane, queued_ms, stream_seq LIMIT ?"
+        " ORDER BY lane, stream_seq LIMIT ?"
     )
     return [DeliveryRow(*r) for r in db.execute(query, (mesh, limit))]
 

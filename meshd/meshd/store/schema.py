@@ -39,7 +39,8 @@ CREATE TABLE delivery(
   turn_ms INTEGER NOT NULL DEFAULT 0, n INTEGER NOT NULL DEFAULT 0, ended TEXT NOT NULL DEFAULT '',
   session TEXT NOT NULL DEFAULT '', evidence TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '',
   PRIMARY KEY(msg_id, device)) STRICT, WITHOUT ROWID;
-CREATE INDEX delivery_waiting ON delivery(mesh, lane, stream_seq) WHERE accepted_ms = 0 AND ended = '';
+CREATE INDEX delivery_waiting ON delivery(mesh, lane, stream_seq)
+  WHERE accepted_ms = 0 AND ended = '' AND path = 'mesh';
 CREATE INDEX delivery_open ON delivery(expires_ms) WHERE stored_ms = 0 AND ended = '';
 CREATE INDEX message_bounce ON message(msg_id) WHERE kind = 'bounce';
 

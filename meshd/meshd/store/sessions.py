@@ -27,7 +27,7 @@ def read_sessions(db: apsw.Connection, since_ms: int) -> list[SessionRow]:
     """Sessions that live or ended after `since_ms`, newest last."""
     query = (
         "SELECT key, pid, start, session_id, name, cwd, config_dir, summary, visible, profile, wish, started_ms,"
-        " ended_ms
+        " ended_ms"
         " FROM session WHERE ended_ms=0 OR ended_ms>? ORDER BY started_ms LIMIT 1000"
     )
     return [SessionRow(*row) for row in db.execute(query, (since_ms,))]

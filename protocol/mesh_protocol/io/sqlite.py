@@ -148,6 +148,11 @@ class Pending(Generic[T]):
         """It is durable: `wait` returns at once."""
         return self._event.is_set() and self._error is None
 
+    @property
+    def result(self) -> T:
+        """What it returned, once it has `succeeded`."""
+        return self._result[0]
+
     def settled(self, callback: Callable[[], None]) -> None:
         """Call `callback` in the event loop when it is durable or has failed; at once if it is decided already.
 

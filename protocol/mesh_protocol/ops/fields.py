@@ -4,8 +4,10 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from mesh_protocol.op import MAX_TEXT
+
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-Text = Annotated[str, msgspec.Meta(max_length=65_536)]
+Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 Short = Annotated[str, msgspec.Meta(max_length=1_024)]
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2_048)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400)]

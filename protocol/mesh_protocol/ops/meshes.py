@@ -88,6 +88,7 @@ class JoinAnswer(Answer, frozen=True):
         "already_member",
         "broker_unreachable",
         "broker_refused",
+        "unknown_on_broker",
         "chain_invalid",
     ),
     command=Command("join", args=("url",), flags={"me": "--name", "wait_s": "--wait"}),

@@ -55,6 +55,8 @@ class SendAnswer(Answer, frozen=True):
         "idempotency_conflict",
         "outbox_full",
         "not_found",
+        "ambiguous_id",
+        "not_allowed",
         "storage_full",
         "broker_rollback",
     ),
@@ -214,5 +216,8 @@ class CheckMessages(Request, frozen=True):
     limit: Limit = 10
     id: Annotated[str, msgspec.Meta(max_length=64, description="one message, also if it was shown before")] = ""
     offset: Annotated[
-        int, msgspec.Meta(ge=0, description="with id: from which character on, for a message too long for one answer")
+        int,
+        msgspec.Meta(
+            ge=0, le=65_536, description="with id: from which character on, for a message too long for one answer"
+        ),
     ] = 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 
 from broker_kit.people import Device, Mesh, new_mesh
-from broker_kit.stand import PATIENCE, Side
+from broker_kit.side import PATIENCE, Side
 from mesh_protocol.broker_api import CHALLENGE, Challenge
 from mesh_protocol.io.websocket import open_websocket
 from mesh_protocol.op import read_answer

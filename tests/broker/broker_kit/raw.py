@@ -4,7 +4,8 @@ import struct
 
 import trio
 
-from broker_kit.stand import PATIENCE, Stand
+from broker_kit.side import PATIENCE
+from broker_kit.stand import Stand
 
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: broker\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -53,9 +54,13 @@ class Raw:
 
     async def close_code(self) -> int:
         """The code with which the WebSocket is closed."""
+        return (await self.close_words())[0]
+
+    async def close_words(self) -> tuple[int, str]:
+        """Code and reason."""
         got = await self.rest()
         at = got.rindex(b"\x88")
-        return int(struct.unpack_from(">H", got, at + 2)[0])
+        return int(struct.unpack_from(">H", got, at + 2)[0]), got[at + 4 : at + 2 + got[at + 1]].decode()
 
 
 async def dial(stand: Stand) -> Raw:

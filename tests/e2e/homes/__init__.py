@@ -64,7 +64,7 @@ class Home:
 
     def texts(self) -> list[str]:
         """Everything in the person's inbox, oldest first."""
-        return [row["message"] for row in self.json("inbox", "--all", "--limit", "200")["messages"]]
+        return [row["message"] for row in self.json("inbox", "--all", "--limit", "100")["messages"]]
 
 
 def is_gone(pid: int) -> bool:

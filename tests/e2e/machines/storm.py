@@ -98,7 +98,7 @@ async def read_everything(machine: Machine) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     async with machine.talk() as talk:
         while True:
-            page = (await talk.call("inbox.read", limit=200))["messages"]
+            page = (await talk.call("inbox.read", limit=100))["messages"]
             if not page:
                 return found
             found.extend((row["id"], row["message"]) for row in page)

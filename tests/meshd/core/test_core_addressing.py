@@ -59,7 +59,7 @@ async def test_names_that_no_single_mesh_has_together_are_refused(world: World) 
 
 
 async def test_what_is_ambiguous_in_one_mesh_and_unknown_in_the_other_is_called_ambiguous(world: World) -> None:
-    ann, bob, _ = await two_meshes(world)
+    ann, *_ = await two_meshes(world)
     await ann.claude("bob", mesh="team")
     assert (await refusal(ann, "bob", mesh="team")).code == "ambiguous_recipient"
     assert where(await ann.send("ann/bob", "x")) == ("team", ["ann/bob"])

@@ -25,6 +25,8 @@ def row(message: str = "hello", **changed: object) -> InboxRow:
         "stored_ms": 1_790_000_000_100,
         "reply_to": "",
         "message": message,
+        "offset": 0,
+        "size": 0,
         "truncated": False,
         "unread": True,
     }
@@ -63,8 +65,10 @@ def test_a_peers_name_cannot_forge_a_line() -> None:
 
 
 def test_more_messages_and_a_beginning_are_told() -> None:
-    text = inbox(row(truncated=True), more=True)
-    assert f'For all of it: check_messages id="{"ab" * 16}"' in text
+    text = inbox(row("x" * 2048, size=70_000, truncated=True), more=True)
+    assert f'Characters 0 to 2048 of 70000. It goes on: check_messages id="{"ab" * 16}", offset=0.' in text
+    part = inbox(row("x" * 30_000, offset=30_000, size=70_000, truncated=True))
+    assert f'check_messages id="{"ab" * 16}", offset=60000.' in part
     assert text.endswith("More messages wait: call check_messages again.")
 
 
@@ -107,8 +111,8 @@ def peer(number: int, summary: str = "") -> PeerRow:
 
 
 def test_a_list_has_a_row_a_line_without_what_is_empty_and_with_readable_times() -> None:
-    text = render_answer(PeersAnswer(peers=[peer(1), peer(2)]), MARK)
-    assert len(text.split("\n")) == 4
+    text = render_answer(PeersAnswer(peers=[peer(1), peer(2)], more=False), MARK)
+    assert len(text.split("\n")) == 5
     first = json.loads(text)["peers"][0]
     assert first["since"] == "2026-09-21T14:13:20Z"
     assert not {"since_ms", "last_seen", "role", "title", "cwd"} & first.keys()
@@ -116,7 +120,7 @@ def test_a_list_has_a_row_a_line_without_what_is_empty_and_with_readable_times()
 
 
 def test_a_list_too_long_for_a_result_is_cut_at_a_row_and_says_how_many_are_missing() -> None:
-    text = render_answer(PeersAnswer(peers=[peer(n, "s" * 400) for n in range(200)]), MARK)
+    text = render_answer(PeersAnswer(peers=[peer(n, "s" * 400) for n in range(200)], more=False), MARK)
     assert len(text) < LIMIT
     told = json.loads(text)
     assert 30 < len(told["peers"]) < 200
@@ -144,4 +148,4 @@ def test_a_time_outside_the_calendar_is_no_error(moment: int) -> None:
 
 
 def test_a_peers_summary_is_stripped_of_control_characters() -> None:
-    assert "\\u001b" not in render_answer(PeersAnswer(peers=[peer(1, "a\x1b[31mb\u202e")]), MARK)
+    assert "\\u001b" not in render_answer(PeersAnswer(peers=[peer(1, "a\x1b[31mb\u202e")], more=False), MARK)

@@ -22,7 +22,7 @@ def test_every_tool_is_described_by_a_plain_object_schema(operation: Operation) 
     assert "$ref" not in json.dumps(described)
     assert "$defs" not in json.dumps(described)
     hidden = operation.tool.hidden
-    assert set(schema["properties"]) == set(operation.request.__struct_fields__) - hidden
+    assert set(schema["properties"]) == set(operation.request.__struct_encode_fields__) - hidden
     assert len(described["description"]) < 4096
     assert described["annotations"]["readOnlyHint"] is operation.tool.read_only
 

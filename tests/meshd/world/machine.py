@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from mesh_protocol.io.sqlite import InlineWorker, Worker
+from mesh_protocol.io.sqlite import Worker
 from mesh_protocol.io.stream import StreamLink
 from meshd.app import App, open_database
 from meshd.claude.inbox import Credentials, Inboxes
@@ -24,6 +24,7 @@ from meshd.paths import Paths, prepare, resolve
 from meshd.seams import Seams
 from meshd.serving import take_identity
 from world.claude import Claude
+from world.disk import Disk
 from world.processes import Processes
 from world.seeds import SeededRng, WallClock
 from world.talk import Answer, Talk
@@ -69,7 +70,7 @@ async def run_inline(work: Callable[[], T]) -> T:
 class Machine:
     """`name` is also the person's. The daemon starts with `start`; `crash` ends it as a kill would, `stop` in good order."""
 
-    def __init__(self, world: "World", name: str) -> None:
+    def __init__(self, world: "World", name: str, config: Config) -> None:
         self.world = world
         self.name = name
         self.folder = world.folder / name
@@ -78,8 +79,10 @@ class Machine:
         self.rng = SeededRng(world.seed, name)
         self.processes = Processes()
         self.sessions: list[Claude] = []
-        self.worker: Callable[[str], Worker] = lambda name: InlineWorker()
-        self.config = Config(keys="file")
+        self.disk = Disk()
+        self.worker: Callable[[str], Worker] = lambda name: self.disk
+        self.stretch: Callable[[bytes | bytearray, bytes], bytes] = _no_passphrase
+        self.config = config
         self.paths: Paths = resolve({"MESH_HOME": str(self.folder / "home")}, "linux", os.geteuid())
         prepare(self.paths)
         self.app: WatchedApp
@@ -116,7 +119,7 @@ class Machine:
         self._ended = trio.Event()
         seams = Seams(clock=self.clock, rng=self.rng, threads=run_inline, worker=self.worker)
         db = open_database(self.paths.database, seams)
-        keystore = KeyStore(self.paths.keys, "file", NoKeyring(), _no_passphrase, self.rng)  # type: ignore[arg-type]
+        keystore = KeyStore(self.paths.keys, "file", NoKeyring(), self.stretch, self.rng)  # type: ignore[arg-type]
         listener = self._listener()
         try:
             app = self.app = WatchedApp(

@@ -12,6 +12,7 @@ from typing import TypeVar
 import trio
 
 from mesh_broker.limits import Limits
+from meshd.config import Config
 from world.broker import BrokerHouse
 from world.machine import Machine
 from world.network import Cable, Network
@@ -19,6 +20,8 @@ from world.seeds import SeededRng
 
 T = TypeVar("T")
 
+HERE = Config(keys="file", embedded_broker="world.embedded")
+"""No login keyring, and virtual time for the broker inside a daemon too."""
 STEP_S = 0.02
 """How often a condition is looked at, in virtual seconds."""
 MEMORY = Path("/dev/shm")
@@ -49,9 +52,9 @@ class World:
         await house.start()
         return house
 
-    async def machine(self, name: str) -> Machine:
+    async def machine(self, name: str, config: Config = HERE) -> Machine:
         """A machine with a running daemon that is in no mesh."""
-        machine = self.machines[name] = Machine(self, name)
+        machine = self.machines[name] = Machine(self, name, config)
         return await machine.start()
 
     async def mesh(self, *names: str, title: str = "team", broker: BrokerHouse | None = None) -> list[Machine]:
