@@ -15,7 +15,6 @@ from mesh_protocol.wire.codec import JsonValue
 from mesh_protocol.wire.errors import CODES, MeshError
 from mesh_protocol.wire.rpc import Params
 
-
 COMMON_ERRORS: Final = (
     "bad_request",
     "unknown_field",

@@ -161,7 +161,7 @@ async def finish(tmp_path: Path, mesh: Mesh, ann: Device, bob: Device, history: 
 
 def judge(history: History) -> None:
     assert len(history.sent) > 5 * CYCLES, "too little traffic to say anything"
-    assert len(history.appended) > CYCLES, "too few appends to say anything"
+    assert len(history.appended) > CYCLES // 3, "too few appends to say anything"
     in_order = [history.arrived[mseq] for mseq in sorted(history.arrived)]
     assert in_order == history.sent, "lost, repeated or out of order"
     assert sorted(history.arrived) == list(range(1, len(history.sent) + 1)), "the numbers have a gap"

@@ -48,6 +48,19 @@ def make_refused() -> Json:
         "a line break at the end": url + "\n",
         "blanks around": f" {url} ",
     }
+    return {
+        "lists": [{"why": why, "hex": data.hex()} for why, data in lists.items()],
+        "numbers": [
+            {"why": "above 2**63 - 1", "hex": (bytes(7) + b"\x80").hex()},
+            {"why": "seven bytes", "hex": "00" * 7},
+        ],
+        "links": [{"why": why, "url": link} for why, link in links.items()],
+        "objects": altered_objects(),
+    }
+
+
+def altered_objects() -> list[Json]:
+    """Every good object with one thing wrong."""
     objects = []
     for name, target in targets().items():
         data = target.good
@@ -61,12 +74,4 @@ def make_refused() -> Json:
             "the first field changed": data[:16] + bytes([data[16] ^ 2]) + data[17:],
         }
         objects += [{"object": name, "why": why, "hex": altered.hex()} for why, altered in changes.items()]
-    return {
-        "lists": [{"why": why, "hex": data.hex()} for why, data in lists.items()],
-        "numbers": [
-            {"why": "above 2**63 - 1", "hex": (bytes(7) + b"\x80").hex()},
-            {"why": "seven bytes", "hex": "00" * 7},
-        ],
-        "links": [{"why": why, "url": link} for why, link in links.items()],
-        "objects": objects,
-    }
+    return objects

@@ -101,7 +101,7 @@ class Watch:
                     PushId(expected.push_id), Mark(expected.mark)
                 ):
                     how = f"transcript:{observation.path.value}"
-                case ToolResultSeen(tool_use_id=tool, whole=True) if tool == expected.tool_use_id:
+                case ToolResultSeen(tool_use_id=tool, whole=True) if tool and tool == expected.tool_use_id:
                     how = "tool_result"
                 case _:
                     continue

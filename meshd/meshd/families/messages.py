@@ -293,7 +293,8 @@ async def read_inbox(call: Call, request: ReadInbox) -> InboxAnswer:
             while not rows:
                 await changes.take()
                 rows = read()
-    shown, cut = _shown_rows(call, rows[: request.limit])
+    newest = request.all and session is None  # then the row too many is the first one
+    shown, cut = _shown_rows(call, rows[-request.limit :] if newest else rows[: request.limit])
     return InboxAnswer(messages=shown, more=cut or len(rows) > request.limit)
 
 

@@ -18,13 +18,19 @@ class AckTracker:
         if mseq > self._low:
             self._done.add(mseq)
             self.dirty = True
-            while self._low + 1 in self._done:
-                self._low += 1
-                self._done.discard(self._low)
+            self._close_up()
 
     def start_at(self, number: int) -> None:
         """Everything up to `number` is the broker's business no longer: it was acknowledged, or has expired there."""
         self._low = max(self._low, number)
+        self._done = {done for done in self._done if done > self._low}
+        self._close_up()
+
+    def _close_up(self) -> None:
+        """Move the cumulative number over what follows it without a hole."""
+        while self._low + 1 in self._done:
+            self._low += 1
+            self._done.discard(self._low)
 
     def take(self) -> tuple[int, list[list[int]]]:
         """What to tell the broker now: the cumulative number, and at most 64 closed ranges above it.

@@ -4,7 +4,9 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 import trio
 
@@ -39,10 +41,19 @@ def require_allowed_url(url: str) -> None:
     """Off loopback only TLS. Raises `MeshError`."""
     if url == LOCAL or url.startswith("wss://"):
         return
-    host = url.removeprefix("ws://").partition("/")[0].rpartition(":")[0].strip("[]")
-    if url.startswith("ws://") and (host in ("localhost", "::1") or host.startswith("127.")):
-        return
-    raise MeshError("bad_request", what=f"the broker {url} must be wss://, or ws:// on this machine itself")
+    if not _is_on_this_machine(url):
+        raise MeshError("bad_request", what=f"the broker {url} must be wss://, or ws:// on this machine itself")
+
+
+def _is_on_this_machine(url: str) -> bool:
+    """A ws:// URL whose host is a loopback address, and not merely looks like one."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+        loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+    return parts.scheme == "ws" and parts.username is None and loopback
 
 
 @asynccontextmanager
@@ -136,10 +147,8 @@ class Driver:
                 self._poke = trio.Event()
                 await self._poke.wait()
             self._move_all(LinkEvent.TRY)
-            greeted = False
             try:
                 async with open_greeting(self.connect, self.url, self.failed, self._notified) as greeting:
-                    greeted = True
                     self._move_all(LinkEvent.CONNECTED)
                     await self._serve_all(greeting)
             except* (LinkClosed, MeshError) as group:
@@ -149,8 +158,10 @@ class Driver:
             finally:
                 self._greeting = None
                 self.links.clear()
+                # A broker that answers and then hangs up on everybody is not asked again and again at once.
+                served = any(mesh.link is LinkState.ONLINE for mesh in self.meshes.values())
                 self._move_all(LinkEvent.LOST)
-            failures = 0 if greeted else failures + 1
+            failures = 0 if served else failures + 1
             log.info("link lost", why=Word(_host(self.why)), failures=failures)
             wait = jitter(self.parts.node.seams.rng, backoff_ceiling(failures))
             self._poke = trio.Event()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = get_logger("local")
 
 STALL_S: Final = 10.0
-"""A frame that is not whole after so long, or a connection that never asked anything, is closed."""
+"""In so long an unfinished frame must grow by 1 KiB a second (limits: partial frame progress)."""
 EVENT: Final = "event"
 _TIERS: Final = {tiers.Tier.USER: Tier.USER, tiers.Tier.AGENT: Tier.AGENT, tiers.Tier.STATUS: Tier.STATUS}
 
@@ -129,15 +129,13 @@ class Server:
                 self._admit(nursery, accepted)
 
     def _admit(self, nursery: trio.Nursery, accepted: trio.socket.SocketType) -> None:
-        raw = socket.socket(fileno=os.dup(accepted.fileno()))
         try:
-            creds = admit(raw, os.geteuid())
-        except PeerRefused as error:
+            with socket.socket(fileno=os.dup(accepted.fileno())) as raw:
+                creds = admit(raw, os.geteuid())
+        except (PeerRefused, OSError) as error:  # another user's, or the last descriptor was this one's
             log.warning("a connection was refused", error=error)
             accepted.close()
             return
-        finally:
-            raw.close()
         if self.clients >= self._max_clients:
             log.warning("too many clients", clients=self.clients)
             creds.close()
@@ -173,13 +171,15 @@ async def serve_client(app: "App", client: Client, link: StreamLink) -> None:
 
 async def _close_stalled(client: Client, connection: Connection) -> None:
     """End a connection that asks nothing, or that never finishes a frame; an idle one that is well-behaved stays."""
-    await trio.sleep(STALL_S)
-    if not client.asked:
+    await trio.sleep(client.app.config.idle.first_call_s)
+    if not client.asked and not connection.unfinished:
         await connection.aclose("asked nothing")
         return
     while True:
-        before = connection.unfinished
+        frames, before = connection.frames, connection.unfinished
         await trio.sleep(STALL_S)
-        if before and connection.unfinished and connection.unfinished - before < 1024 * STALL_S:
-            await connection.aclose("a frame that does not end")
+        # The same frame is still on its way: it must have grown. What a busy client sends meanwhile is another one.
+        stalled = connection.unfinished and connection.frames == frames
+        if not client.asked or (stalled and connection.unfinished - before < 1024 * STALL_S):
+            await connection.aclose("a frame that does not end" if client.asked else "asked nothing")
             return

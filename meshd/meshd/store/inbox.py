@@ -89,11 +89,13 @@ def person_rows(
 def session_rows(
     db: apsw.Connection, key: str, name: str, mesh: MeshId | None, members: Sequence[bytes] | None, limit: int
 ) -> list[InboxRow]:
-    """What waits for a session: its messages not shown, and the person's that nobody has taken yet, but none it wrote."""
+    """What waits for a session: its messages neither shown nor printed by its own commands, and the person's that nobody
+    has taken yet, but none it wrote."""
     where, values = _filters(mesh, members)
     query = (
-        f"SELECT {_COLUMNS} FROM inbox WHERE shown_ms=0 AND (session_key=? OR"  # noqa: S608
-        f" (session_key='' AND person=1 AND read_ms=0 AND to_session='' AND NOT (path='local' AND from_session=?))){where} ORDER BY row LIMIT ?"
+        f"SELECT {_COLUMNS} FROM inbox WHERE shown_ms=0 AND read_ms=0 AND (session_key=? OR"  # noqa: S608
+        " (session_key='' AND person=1 AND to_session='' AND NOT (path='local' AND from_session=?)))"
+        f"{where} ORDER BY row LIMIT ?"
     )
     return [InboxRow(*r) for r in db.execute(query, (key, name, *values, limit))]
 

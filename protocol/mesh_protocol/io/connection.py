@@ -87,6 +87,8 @@ class Connection:
         self._ended = trio.Event()
         self.last_heard = trio.current_time()
         """trio time of the newest bytes from the other side."""
+        self.frames = 0
+        """Frames that have arrived whole."""
 
     @property
     def closed(self) -> str | None:
@@ -212,6 +214,7 @@ class Connection:
             except ProtocolError as error:
                 self._end(f"protocol error: {error}")
                 return
+            self.frames += len(events)
             for event in events:
                 self._take(event, nursery)
 

@@ -1,9 +1,11 @@
 """One process of ours: started within a bound, ended by its own id, its words kept."""
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import Final
@@ -30,6 +32,17 @@ class Program:
         self._process: trio.Process | None = None
         self._line = ""
         self.starts = 0
+        self.file_bytes: int | None = None
+
+    def limit_files(self, size: int | None) -> None:
+        """From now on no file may grow beyond `size` bytes, as on a full disk; None gives the room back.
+
+        For the running process too, if there is one.
+        """
+        self.file_bytes = size
+        if self.running:
+            hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)[1]
+            resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
 
     @property
     def process(self) -> trio.Process:
@@ -48,10 +61,17 @@ class Program:
         """Start it and wait for nothing."""
         assert not self.running, f"{self.name} runs already"
         self.starts += 1
+        limit = self.file_bytes
         self._line = ""
         with self.log.open("ab") as log:
             self._process = await trio.lowlevel.open_process(
-                self._argv, stdin=DEVNULL, stdout=PIPE, stderr=log, env=self._env, cwd=self.log.parent
+                self._argv,
+                stdin=DEVNULL,
+                stdout=PIPE,
+                stderr=log,
+                env=self._env,
+                cwd=self.log.parent,
+                preexec_fn=None if limit is None else partial(_limit_files, limit),
             )
 
     async def ready(self, seconds: float = START_SECONDS) -> str:
@@ -112,3 +132,7 @@ class Program:
 
     def tail(self, lines: int = 15) -> str:
         return "\n".join(self.said().splitlines()[-lines:])
+
+
+def _limit_files(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))

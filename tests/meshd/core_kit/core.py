@@ -71,7 +71,9 @@ class Core:
     async def start(self) -> None:
         """Begin a life on what the last one left on the disk."""
         self.starts += 1
-        seams = Seams(lambda: virtual_ms() + self.ahead_ms, _seeded(self.name, self.starts), _inline, lambda _: InlineWorker())
+        seams = Seams(
+            lambda: virtual_ms() + self.ahead_ms, _seeded(self.name, self.starts), _inline, lambda _: InlineWorker()
+        )
         keystore = KeyStore(
             self._paths.keys, "file", KeyringBackend({}, os.geteuid(), "linux"), stretch, _seeded(self.name, "keys")
         )

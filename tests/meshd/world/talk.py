@@ -8,6 +8,7 @@ import trio
 
 from mesh_protocol.io.connection import Connection
 from mesh_protocol.io.stream import StreamLink
+from mesh_protocol.op import COMMON_ERRORS
 from mesh_protocol.ops.claude import MCP_LINE
 from mesh_protocol.registry import load_operations
 from mesh_protocol.wire.errors import MeshError
@@ -43,8 +44,10 @@ class Talk:
             body = params.pop(operation.payload).encode()
         try:
             reply = await self.connection.call(method, params, body, seconds=PATIENCE_S)
-        except MeshError:
+        except MeshError as error:
             self.machine.world.raise_bugs()  # the cause, rather than what the caller was told
+            declared = (*operation.errors, *COMMON_ERRORS) if operation is not None else (error.code,)
+            assert error.code in declared, f"{method} does not declare that it may end with {error.code}"
             raise
         answer = reply.result
         assert isinstance(answer, dict)
