@@ -12,7 +12,7 @@ from typing import Final
 from meshd import hardening, instance, paths
 from meshd.config import Config, load_config
 from meshd.log import RotatingFile, catch_uncaught, configure, get_logger, write_stderr
-from meshd.refusal import StartRefused
+from meshd.refusal import NO_ROOM, DiskFull, StartRefused
 
 VERSION: Final = "0.1.0"
 
@@ -32,9 +32,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_daemon() -> int:
-    """Take the home, its keys and its database, and serve until SIGTERM."""
+    """Take the home, its keys and its database, and serve until SIGTERM. Raises `StartRefused`."""
     hard = hardening.harden(os.environ, sys.platform)
     where = paths.resolve(os.environ, sys.platform, os.geteuid(), cwd=os.getcwd())  # noqa: PTH109
+    try:
+        return _run_at(where, hard)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise DiskFull(where.data) from error
+        raise
+
+
+def _run_at(where: paths.Paths, hard: hardening.Hardening) -> int:
     place = paths.prepare(where)
     held = instance.hold(where, VERSION)
     try:

@@ -57,6 +57,12 @@ class Brokers:
         driver = self._drivers.get((mesh.row.broker_key, mesh.row.broker_url))
         return driver.links.get(mesh.id) if driver is not None else None
 
+    def retry(self, mesh: Mesh) -> None:
+        """Try to enter the mesh now: there is another invite."""
+        link = self.link_of(mesh)
+        if link is not None:
+            link.retry()
+
     def receipts_due(self, mesh: Mesh) -> None:
         link = self.link_of(mesh)
         if link is not None:

@@ -100,7 +100,7 @@ def _mesh(app: "App", mesh: Mesh) -> Iterator[Check]:
             name=name, ok="bad", text=f"not let in: {mesh.row.trouble}", fix="ask for a new invite and run mesh join"
         )
     elif mesh.link is LinkState.REFUSED:
-        yield Check(name=name, ok="bad", text=f"the broker refuses: {mesh.link_why}", fix="see mesh status")
+        yield Check(name=name, ok="bad", text=f"not served: {mesh.link_why}", fix="see mesh status")
     elif not mesh.active:
         text = "waiting to be let in: a member who may do so must be online"
         yield Check(name=name, ok="warn", text=text, fix="ask the person who invited you to start their machine")

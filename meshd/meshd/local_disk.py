@@ -8,10 +8,11 @@ from pathlib import Path
 
 import apsw
 
-from meshd.refusal import StartRefused
+from meshd.refusal import DiskFull, StartRefused
 
 MOUNTS = Path("/proc/self/mountinfo")
 _PROBE = "wal-probe.db"
+_NO_ROOM = frozenset({apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_SHMSIZE})
 _NOT_LOCAL = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "9p", "virtiofs", "vboxsf", "fuse", "fuseblk"}
     | {"webdav", "osxfuse", "macfuse", "afpfs"}
@@ -78,8 +79,8 @@ def check_wal(directory: Path) -> None:
                 if second.execute("SELECT x FROM t").fetchone() != (1,):
                     raise NotLocal(f"a second connection in {directory} does not see the WAL")
     except (apsw.Error, OSError) as error:
-        if isinstance(error, apsw.FullError):
-            raise StartRefused(f"the disk of {directory} is full: free some space, then start again") from error
+        if isinstance(error, apsw.FullError) or getattr(error, "extendedresult", 0) in _NO_ROOM:
+            raise DiskFull(directory) from error
         raise NotLocal(f"{directory}: {error}") from error
     finally:
         with suppress(OSError):

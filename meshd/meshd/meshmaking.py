@@ -1,6 +1,6 @@
 """Making a mesh, joining one, and taking them up again at start."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import apsw
 import trio
@@ -32,6 +32,8 @@ class MeshMaking:
     node: Node
     brokers: Brokers
     board: PresenceBoard
+    _one: trio.Lock = field(default_factory=trio.Lock)
+    """One mesh is made or asked for at a time: two calls at once may be about the same one, or want the same name."""
 
     # At start.
 
@@ -79,7 +81,7 @@ class MeshMaking:
         except CryptoError:
             raise MeshError("bad_name", name=name if not _is_mesh_name(name) else me) from None
         url, _, token = (broker or LOCAL).partition("#")
-        async with self.brokers.visit(url) as greeting:
+        async with self._one, self.brokers.visit(url) as greeting:
             made = self._genesis(name, me, url, greeting.challenge.broker_key)
             answer = await say_hello(
                 greeting,
@@ -91,7 +93,7 @@ class MeshMaking:
                 token=token.encode(),
             )
             made.mesh.tip = read_tip(made.mesh.id, greeting.challenge.broker_key, answer.tip)
-        await self._keep(made.mesh, made.records)
+            await self._keep(made.mesh, made.records)
         return made.mesh
 
     def _genesis(self, name: str, me: str, url: str, broker_key: bytes) -> "_Made":
@@ -169,8 +171,10 @@ class MeshMaking:
     # Joining.
 
     async def join(self, url: str, me: str) -> Mesh:
-        """Check the invite with the broker and remember it; being let in goes on in the background."""
-        node = self.node
+        """Check the invite with the broker and remember it; being let in goes on in the background.
+
+        A mesh that has not let us in yet may be asked with another invite.
+        """
         try:
             link = parse_link(url.strip())
         except CryptoError as error:
@@ -179,17 +183,31 @@ class MeshMaking:
             me = check_name(me)
         except CryptoError:
             raise MeshError("bad_name", name=me) from None
-        known = node.meshes.get(link.mesh_id)
-        if known is not None:
+        async with self._one:
+            known = self.node.meshes.get(link.mesh_id)
+            if known is None:
+                mesh = await self._look(link, me)
+                await self._keep(mesh, [])
+                return mesh
             if known.active:
                 raise MeshError("already_member", mesh=known.slug)
+            if self._invite_of(known) != link:
+                await self._look(link, me, known)
+                await self._ask_anew(known, link, me)
             return known
-        mesh = await self._look(link, me)
-        await self._keep(mesh, [])
-        return mesh
 
-    async def _look(self, link: InviteLink, me: str) -> Mesh:
-        """Verify at the broker that the invite can still let us in, so that a bad link fails here and now."""
+    def _invite_of(self, mesh: Mesh) -> InviteLink:
+        return parse_link(self.node.open("mesh", "secret", mesh.id, mesh.row.secret).decode())
+
+    async def _ask_anew(self, mesh: Mesh, link: InviteLink, me: str) -> None:
+        secret = self.node.seal("mesh", "secret", mesh.id, link.url().encode())
+        row = mesh.row = mesh.row._replace(secret=secret, me=me, trouble="")
+        await self.node.db.write(lambda tx: store.put_mesh(tx, row))
+        self.brokers.retry(mesh)
+
+    async def _look(self, link: InviteLink, me: str, known: Mesh | None = None) -> Mesh:
+        """Verify at the broker that the invite can still let us in, so that a bad link fails here and now. `known`: the
+        mesh is waited for already."""
         node = self.node
         mesh = Mesh(self._joining_row(link, me, b""), link_since_ms=node.now())
         async with self.brokers.visit(link.broker_url) as greeting:
@@ -199,7 +217,8 @@ class MeshMaking:
             except (CryptoError, ChainError) as error:
                 raise MeshError("chain_invalid", why=str(error)) from None
             finally:
-                await node.db.write(lambda tx: store.drop_mesh(tx, link.mesh_id))
+                if known is None:
+                    await node.db.write(lambda tx: store.drop_mesh(tx, link.mesh_id))
             require_usable(mesh, link, node.now())
             if node.device in mesh.state.devices:
                 raise MeshError("already_member", mesh=mesh.slug)

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+import apsw
 import trio
 
 from mesh_protocol.ids import DeviceId
-from mesh_protocol.io.sqlite import Database, ThreadWorker, WrongDatabase
+from mesh_protocol.io.sqlite import Database, ThreadWorker, WrongDatabase, found_no_room
+from mesh_protocol.wire.errors import MeshError
 from meshd.app import App, open_database, remember_identity
 from meshd.config import Config
 from meshd.hardening import Hardening
@@ -24,7 +26,7 @@ from meshd.keys.store import KeyStore
 from meshd.log import get_logger
 from meshd.paths import Paths
 from meshd.processes import ProcTable
-from meshd.refusal import StartRefused
+from meshd.refusal import DiskFull, StartRefused
 from meshd.seams import Clock, Seams
 from meshd.store.meshes import get_meta
 
@@ -51,6 +53,10 @@ async def serve(
         db = open_database(where.database, seams)
     except WrongDatabase as error:
         raise StartRefused(f"{where.database}: {error}") from None
+    except apsw.Error as error:
+        if found_no_room(error):
+            raise DiskFull(where.data) from None
+        raise StartRefused(f"{where.database} cannot be used ({error}): put back a backup of the whole home") from None
     try:
         identity = await _open_identity(where, keystore, db)
         app = App(
@@ -97,7 +103,10 @@ async def take_identity(where: Paths, keystore: KeyStore, db: Database, identity
     if judged.recovered:
         # The last start was cut off between the two. They must agree before one of them rises again: a second start
         # cut off here would leave them two apart, which looks like a restored backup.
-        await remember_identity(db, identity, judged.generation).wait()
+        try:
+            await remember_identity(db, identity, judged.generation).wait()
+        except MeshError:
+            raise DiskFull(where.data) from None
     return keystore.bump_generation(judged.generation)
 
 

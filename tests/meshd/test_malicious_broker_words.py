@@ -473,3 +473,18 @@ async def test_the_broker_cannot_speak_for_mallory(town: Town, autojump_clock: M
     await trio.sleep(5)
     assert len(alice.mesh().state.members) == 2
     await _require_sound(town)
+
+
+async def test_a_broker_that_serves_and_hangs_up_is_not_hammered(town: Town, autojump_clock: MockClock) -> None:
+    liar = town.liars["alice"]
+    before = liar.connections
+
+    async def hang_up() -> None:
+        while True:
+            await town.cores["alice"].until_online()
+            await liar.cut()
+
+    with trio.move_on_after(120):
+        await hang_up()
+    assert 20 < liar.connections - before < 100
+    await _require_sound(town)

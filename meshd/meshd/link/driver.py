@@ -1,5 +1,6 @@
 """Connections to brokers: one for each distinct (broker key, URL), kept up by full-jitter backoff and a watchdog."""
 
+import math
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -32,6 +33,9 @@ CHALLENGE_S: Final = 5.0
 WATCH_S: Final = 20.0
 """A link this long silent is asked a question (limits: ping 20 s, dead 60 s)."""
 ANSWER_S: Final = 10.0
+STEADY_S: Final = 5.0
+"""A connection that served for so long is taken up again at once; one that ended sooner, with backoff, up to 4 s."""
+UNSTEADY_FAILURES: Final = 4
 
 Connect = Callable[[str], AbstractAsyncContextManager[Link]]
 """Opens a transport to a broker's URL; raises `LinkClosed`."""
@@ -143,12 +147,14 @@ class Driver:
         """Connect, serve, and after a loss try again, for ever."""
         failures = 0
         while True:
+            served_from = math.inf
             while not self.meshes:
                 self._poke = trio.Event()
                 await self._poke.wait()
             self._move_all(LinkEvent.TRY)
             try:
                 async with open_greeting(self.connect, self.url, self.failed, self._notified) as greeting:
+                    served_from = trio.current_time()
                     self._move_all(LinkEvent.CONNECTED)
                     await self._serve_all(greeting)
             except* (LinkClosed, MeshError) as group:
@@ -161,7 +167,11 @@ class Driver:
                 # A broker that answers and then hangs up on everybody is not asked again and again at once.
                 served = any(mesh.link is LinkState.ONLINE for mesh in self.meshes.values())
                 self._move_all(LinkEvent.LOST)
-            failures = 0 if served else failures + 1
+            if served:  # for a while, or only just: then what ended it may be about to happen again
+                steady = trio.current_time() - served_from >= STEADY_S
+                failures = 0 if steady else min(failures + 1, UNSTEADY_FAILURES)
+            else:
+                failures += 1
             log.info("link lost", why=Word(_host(self.why)), failures=failures)
             wait = jitter(self.parts.node.seams.rng, backoff_ceiling(failures))
             self._poke = trio.Event()

@@ -48,6 +48,8 @@ from meshd.store import meshes as store
 log = get_logger("link")
 
 REFUSED_RETRY_S: Final = 30.0
+OWN_RETRY_S: Final = 5.0
+"""Until a mesh is entered again that this machine had no room to serve."""
 PRESENCE_MIN_S: Final = 1.0
 MAX_REQUESTS: Final = 128
 """Requests to join that may wait for us: twice what a broker keeps of a mesh."""
@@ -111,7 +113,12 @@ class MeshLink:
             await self._refused(refusal)
             if self.mesh.row.trouble:
                 await trio.sleep_forever()
-            await trio.sleep(REFUSED_RETRY_S)
+            own = (
+                isinstance(refusal, MeshError)
+                and refusal.code == "storage_full"
+                and not isinstance(refusal, RemoteError)
+            )
+            await trio.sleep(OWN_RETRY_S if own else REFUSED_RETRY_S)
             self._begin_anew()
             if self.mesh.link is LinkState.REFUSED:
                 self._move(LinkEvent.TRY)

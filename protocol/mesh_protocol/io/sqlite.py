@@ -309,7 +309,7 @@ class Database:
         return True
 
     def _abandon(self, batch: list[Pending[object]], error: BaseException) -> None:
-        recoverable = _found_no_room(error)
+        recoverable = found_no_room(error)
         try:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
@@ -338,7 +338,7 @@ class Database:
         except apsw.BusyError:
             return  # a reader is in the way; the next commit tries again
         except BaseException as error:  # noqa: BLE001 - as in `_commit`
-            if not _found_no_room(error):  # without room the log stays as it is, and nothing is lost
+            if not found_no_room(error):  # without room the log stays as it is, and nothing is lost
                 self._die(error)
 
 
@@ -347,7 +347,8 @@ def _code(error: BaseException) -> int:
     return int(getattr(error, "extendedresult", getattr(error, "result", 0)))
 
 
-def _found_no_room(error: BaseException) -> bool:
+def found_no_room(error: BaseException) -> bool:
+    """Whether SQLite failed for want of room on the disk, and nothing else is wrong."""
     return isinstance(error, apsw.Error) and (_code(error) in _NO_ROOM or _code(error) & 0xFF == apsw.SQLITE_FULL)
 
 

@@ -1,6 +1,7 @@
 """Running the clients as the processes that they are."""
 
 import json
+import os
 import select
 import subprocess
 import sys
@@ -27,7 +28,9 @@ def run(
 
 
 def mesh(environ: Mapping[str, str], *arguments: str, text: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """`mesh …`."""
+    """`mesh …`, measured where the tests are."""
+    if "MESH_TESTS_COVERAGE" in os.environ:
+        environ = {**environ, "COVERAGE_PROCESS_CONFIG": os.environ["MESH_TESTS_COVERAGE"]}
     return run((*MESH, *arguments), environ, text)
 
 

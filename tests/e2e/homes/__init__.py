@@ -27,6 +27,8 @@ class Home:
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
         }
+        if "MESH_TESTS_COVERAGE" in os.environ:
+            self.environ["COVERAGE_PROCESS_CONFIG"] = os.environ["MESH_TESTS_COVERAGE"]
 
     def run(self, *arguments: str, text: str = "") -> "subprocess.CompletedProcess[str]":
         return subprocess.run(

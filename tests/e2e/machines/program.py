@@ -27,7 +27,14 @@ class Program:
         self.name = name
         self.log = log
         self._argv = [sys.executable, *argv]
-        self._env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LANG": "C.UTF-8", **env}
+        # Never byte-code from here: under a file size limit the interpreter leaves cut-off files in its cache, and every
+        # later start of any program fails on them.
+        self._env = {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "LANG": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **env,
+        }
         self._ready = ready
         self._process: trio.Process | None = None
         self._line = ""

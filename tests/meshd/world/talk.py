@@ -47,7 +47,8 @@ class Talk:
         except MeshError as error:
             self.machine.world.raise_bugs()  # the cause, rather than what the caller was told
             declared = (*operation.errors, *COMMON_ERRORS) if operation is not None else (error.code,)
-            assert error.code in declared, f"{method} does not declare that it may end with {error.code}"
+            if error.code not in declared:
+                raise AssertionError(f"{method} does not declare that it may end with {error.code}") from error
             raise
         answer = reply.result
         assert isinstance(answer, dict)
