@@ -19,19 +19,19 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 LINE: Final = re.compile(r"^SKIPPED \[\d+\] (?P<place>\S+?:\d+): (?P<reason>.*)$", re.MULTILINE)
 
 
-def is_not_root() -> bool:
+def is_not_root(reason: str) -> bool:
     return os.geteuid() != 0
 
 
-def is_not_linux() -> bool:
+def is_not_linux(reason: str) -> bool:
     return sys.platform != "linux"
 
 
-def lacks(program: str) -> Callable[[], bool]:
-    return lambda: shutil.which(program) is None
+def lacks_program(reason: str) -> bool:
+    return shutil.which(reason.partition(" ")[0]) is None
 
 
-def has_no_peer_pidfd() -> bool:
+def has_no_peer_pidfd(reason: str) -> bool:
     import socket
 
     one, other = socket.socketpair()
@@ -45,15 +45,18 @@ def has_no_peer_pidfd() -> bool:
     return False
 
 
-def makes_no_namespace() -> bool:
-    kind = ["-n"] if os.geteuid() == 0 else ["-r", "-n"]
+def makes_no_namespace(reason: str) -> bool:
+    """Asks for the namespaces that the reason names, or for one with a network of its own."""
+    flags = reason.partition(" unshare ")[2].split() or (
+        ["--net"] if os.geteuid() == 0 else ["--map-root-user", "--net"]
+    )
     try:
-        return subprocess.run(["unshare", *kind, "true"], capture_output=True, check=False, timeout=10).returncode != 0
+        return subprocess.run(["unshare", *flags, "true"], capture_output=True, check=False, timeout=10).returncode != 0
     except OSError:
         return True
 
 
-def gets_no_claude() -> bool:
+def gets_no_claude(reason: str) -> bool:
     """Tries once more to find or fetch the binary: a registry that failed for a moment is no reason."""
     sys.path.insert(0, str(ROOT / "tests" / "e2e"))
     binary = importlib.import_module("claude_harness.binary")
@@ -64,14 +67,14 @@ def gets_no_claude() -> bool:
     return False
 
 
-REASONS: Final[Mapping[str, Callable[[], bool]]] = {
-    r"only root can ": is_not_root,
+REASONS: Final[Mapping[str, Callable[[str], bool]]] = {
+    r"only root can |needs root to ": is_not_root,
     r"(prctl|/proc|a Secret Service) is Linux's": is_not_linux,
-    r"(peer credentials of Linux|reads /proc|the other platforms' calls cannot be made here)": is_not_linux,
+    r"(peer credentials of Linux|reads /proc|memory is read through /proc)": is_not_linux,
+    r"the other platforms' calls cannot be made here": is_not_linux,
     r"this kernel has no SO_PEERPIDFD": has_no_peer_pidfd,
-    r"dbus-daemon is not installed": lacks("dbus-daemon"),
-    r"gnome-keyring-daemon is not installed": lacks("gnome-keyring-daemon"),
-    r"no network namespace may be made here": makes_no_namespace,
+    r"(dbus-daemon|gnome-keyring-daemon) is not installed": lacks_program,
+    r"(no network namespace may be made here|this machine's kernel does not let us unshare )": makes_no_namespace,
     r"(pip could not download claude-agent-sdk|.* does not run: .*MESHD_CLAUDE_BIN)": gets_no_claude,
 }
 """Beginning of a reason → whether this machine really cannot."""
@@ -85,7 +88,7 @@ def judge(output: str) -> list[str]:
         condition = next((holds for pattern, holds in REASONS.items() if re.match(pattern, reason)), None)
         if condition is None:
             wrong.append(f"{place}: skipped for a reason that tools/judge_skips.py does not list: {reason}")
-        elif not condition():
+        elif not condition(reason):
             wrong.append(f"{place}: skipped, but this machine can run it: {reason}")
     return wrong
 

@@ -59,9 +59,9 @@ class Brokers:
 
     def retry(self, mesh: Mesh) -> None:
         """Try to enter the mesh now: there is another invite."""
-        link = self.link_of(mesh)
-        if link is not None:
-            link.retry()
+        driver = self._drivers.get((mesh.row.broker_key, mesh.row.broker_url))
+        if driver is not None:
+            driver.retry(mesh)
 
     def receipts_due(self, mesh: Mesh) -> None:
         link = self.link_of(mesh)

@@ -113,13 +113,15 @@ class PresenceBoard:
             log.warning("a presence frame was dropped", mesh=Id(mesh.id), error=error)
             return False
         who = (mesh.id, frame.device)
-        if (frame.generation, frame.n) <= self._seen.get(who, (-1, -1)):
+        generation, number = self._seen.get(who, (-1, -1))
+        if (frame.generation, frame.n) <= (generation, number):
             return False
         now = self.node.now()
         self._seen[who] = (frame.generation, frame.n)
         self._dirty.add(who)
         before = self._heard.get(who)
-        came = presence.online and not self.is_online(mesh.id, frame.device)
+        # A daemon that was started anew knows of nobody, however short it was away.
+        came = presence.online and (frame.generation > generation or not self.is_online(mesh.id, frame.device))
         self._heard[who] = Heard(now, presence)
         if came or before is None or before.presence != presence:
             self.node.events.publish("presence", mesh=mesh.slug)
@@ -138,7 +140,8 @@ class PresenceBoard:
         except CryptoError as error:
             log.warning("a presence frame was dropped", mesh=Id(mesh.id), error=error)
             return None
-        return frame if abs(self.node.now() - frame.created_ms) <= MAX_SKEW_MS else None
+        ours = frame.kind == CHANNEL and frame.channel == channel_id(key, CHANNEL)
+        return frame if ours and abs(self.node.now() - frame.created_ms) <= MAX_SKEW_MS else None
 
     def of(self, mesh: MeshId, device: DeviceId) -> Heard | None:
         """The newest presence of a device in this daemon's life."""

@@ -1,8 +1,10 @@
 """Changing the membership: appends by compare-and-set, invites, and letting in who asks with one."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+
+import trio
 
 from mesh_protocol.broker_api import TipAnswer
 from mesh_protocol.chain import AddMember, InviteOpen, Record, make_record
@@ -50,12 +52,17 @@ class Membership:
     connection: Connection
     sync: Callable[[], Awaitable[None]]
     heard: Callable[[TipRef], None]
+    _one: trio.Lock = field(default_factory=trio.Lock)
 
     async def append(self, make: Callable[[Record], Change]) -> Change:
         """Append what `make` builds on the head; when somebody else was first, sync and build anew.
 
-        Raises `MeshError` or `RemoteError`.
+        Appends of this machine go one after another: it would only be in its own way. Raises `MeshError` or `RemoteError`.
         """
+        async with self._one:
+            return await self._append(make)
+
+    async def _append(self, make: Callable[[Record], Change]) -> Change:
         for _ in range(APPEND_TRIES):
             head = self.mesh.last
             if head is None:

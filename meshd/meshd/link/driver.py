@@ -37,6 +37,11 @@ STEADY_S: Final = 5.0
 """A connection that served for so long is taken up again at once; one that ended sooner, with backoff, up to 4 s."""
 UNSTEADY_FAILURES: Final = 4
 
+_BEFORE: Final = {
+    LinkEvent.TRY: (LinkState.OFFLINE,),
+    LinkEvent.CONNECTED: (LinkState.OFFLINE, LinkState.CONNECTING),
+}
+
 Connect = Callable[[str], AbstractAsyncContextManager[Link]]
 """Opens a transport to a broker's URL; raises `LinkClosed`."""
 
@@ -133,7 +138,14 @@ class Driver:
     def add(self, mesh: Mesh) -> None:
         """A mesh that is to be kept online here, from now on."""
         self.meshes[mesh.id] = mesh
-        if self._greeting is not None and self._nursery is not None:
+        self.retry(mesh)
+
+    def retry(self, mesh: Mesh) -> None:
+        """Enter a mesh now: it is new here, or has another invite."""
+        link = self.links.get(mesh.id)
+        if link is not None:
+            link.retry()
+        elif self._greeting is not None and self._nursery is not None and not mesh.row.trouble:
             mesh.move_link(LinkEvent.CONNECTED, self.parts.node.now())
             self._nursery.start_soon(self._serve, mesh, self._greeting)
         self._poke.set()
@@ -148,7 +160,7 @@ class Driver:
         failures = 0
         while True:
             served_from = math.inf
-            while not self.meshes:
+            while all(mesh.row.trouble for mesh in self.meshes.values()):  # none, or none that will ever be let in
                 self._poke = trio.Event()
                 await self._poke.wait()
             self._move_all(LinkEvent.TRY)
@@ -180,7 +192,7 @@ class Driver:
 
     def _move_all(self, event: LinkEvent) -> None:
         for mesh in self.meshes.values():
-            if event is LinkEvent.TRY and mesh.link is not LinkState.OFFLINE:
+            if event is not LinkEvent.LOST and (mesh.row.trouble or mesh.link not in _BEFORE[event]):
                 continue
             mesh.move_link(event, self.parts.node.now(), self.why if event is LinkEvent.LOST else "")
             self.parts.node.events.publish("link", mesh=mesh.slug, state=mesh.link.value)
@@ -188,8 +200,9 @@ class Driver:
     async def _serve_all(self, greeting: Greeting) -> None:
         async with trio.open_nursery() as nursery:
             self._greeting, self._nursery = greeting, nursery
-            for mesh in list(self.meshes.values()):
-                nursery.start_soon(self._serve, mesh, greeting)
+            for mesh in self.meshes.values():
+                if not mesh.row.trouble:
+                    nursery.start_soon(self._serve, mesh, greeting)
             await self._watch(greeting.connection)
             nursery.cancel_scope.cancel()
         self.why = greeting.connection.closed or "closed"

@@ -98,9 +98,12 @@ class Joiner:
         log.info("asked to join", mesh=Id(self.mesh.id), signers_online=answer.signers_online)
         while self.node.device not in self.mesh.state.devices:
             await self.next_tip()
+            if self._link() != link:
+                return await self._knock(self._link())
             await enter_by_invite(self.node, self.greeting, self.mesh, link)
             if self.node.device not in self.mesh.state.devices:
                 require_usable(self.mesh, link, self.node.now())
+        return None
 
 
 async def enter_by_invite(node: Node, greeting: Greeting, mesh: Mesh, link: InviteLink) -> None:

@@ -1,5 +1,6 @@
 """One mesh on one connection, from hello to loss: greets, then runs mail, receipts, presence and admission side by side."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -81,6 +82,7 @@ class MeshLink:
     _tip: TipRef | None = None
     _requests: list[tuple[int, bytes]] = field(default_factory=list)
     _asked: trio.Event = field(default_factory=trio.Event)
+    _again: trio.Event = field(default_factory=trio.Event)
     _syncing: trio.Lock = field(default_factory=trio.Lock)
 
     def __post_init__(self) -> None:
@@ -111,17 +113,24 @@ class MeshLink:
             if refusal is None:
                 return
             await self._refused(refusal)
-            if self.mesh.row.trouble:
-                await trio.sleep_forever()
-            own = (
-                isinstance(refusal, MeshError)
-                and refusal.code == "storage_full"
-                and not isinstance(refusal, RemoteError)
-            )
-            await trio.sleep(OWN_RETRY_S if own else REFUSED_RETRY_S)
+            with trio.move_on_after(self._pause(refusal)):
+                await self._again.wait()
+            self._again = trio.Event()
             self._begin_anew()
             if self.mesh.link is LinkState.REFUSED:
                 self._move(LinkEvent.TRY)
+
+    def _pause(self, refusal: BaseException) -> float:
+        """Seconds until the next try, unless there is another invite before."""
+        if self.mesh.row.trouble:
+            return math.inf
+        full = isinstance(refusal, MeshError) and refusal.code == "storage_full"
+        return OWN_RETRY_S if full and not isinstance(refusal, RemoteError) else REFUSED_RETRY_S
+
+    def retry(self) -> None:
+        """Ask with the invite that is stored now, which is another one than before."""
+        self._again.set()
+        self.tips.set()
 
     def _move(self, event: LinkEvent, why: str = "") -> None:
         self.mesh.move_link(event, self.parts.node.now(), why)

@@ -104,6 +104,21 @@ class Program:
         await self.spawn()
         return await self.ready()
 
+    async def run_once(self, seconds: float = START_SECONDS) -> tuple[int, str]:
+        """Run it to its end: the exit status, and what it wrote to standard error."""
+        limit = self.file_bytes
+        with trio.fail_after(seconds):
+            done = await trio.run_process(
+                self._argv,
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+                env=self._env,
+                cwd=self.log.parent,
+                preexec_fn=None if limit is None else partial(_limit_files, limit),
+            )
+        return done.returncode, done.stderr.decode()
+
     async def kill(self) -> None:
         """SIGKILL, whatever it is doing."""
         process = self.process

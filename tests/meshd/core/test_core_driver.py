@@ -8,7 +8,7 @@ import trio
 from mesh_protocol.keys import SigningKey
 from mesh_protocol.wire.codec import decode, encode
 from mesh_protocol.wire.framing import encode_frame, split_message
-from meshd.link.driver import ANSWER_S, CHALLENGE_S, WATCH_S
+from meshd.link.driver import ANSWER_S, CHALLENGE_S, STEADY_S, UNSTEADY_FAILURES, WATCH_S
 from meshd.link.table import BACKOFF_CAP_S, backoff_ceiling
 from world.machine import Machine
 from world.world import World
@@ -78,12 +78,25 @@ async def test_two_machines_do_not_come_back_in_step(world: World) -> None:
 
 async def test_a_connection_that_served_is_tried_again_quickly(world: World) -> None:
     ann, _ = await world.mesh("ann", "bob")
+    cable = world.cable(ann)
     for _ in range(5):
-        before = trio.current_time()
-        await world.cable(ann).cut()
-        await world.until(lambda: ann.mesh().link.value != "online", what="the loss was seen")
+        await trio.sleep(STEADY_S)
+        before, tries = trio.current_time(), len(cable.tries)
+        await cable.cut()
+        await world.until(lambda n=tries: len(cable.tries) > n, what="it tried again")  # type: ignore[misc]
+        assert trio.current_time() - before < 0.3
         await ann.until_online()
-        assert trio.current_time() - before < 1
+
+
+async def test_a_connection_that_breaks_again_and_again_is_tried_less_often_but_not_rarely(world: World) -> None:
+    ann, _ = await world.mesh("ann", "bob")
+    cable = world.cable(ann)
+    for _ in range(10):
+        before, tries = trio.current_time(), len(cable.tries)
+        await cable.cut()
+        await world.until(lambda n=tries: len(cable.tries) > n, what="it tried again")  # type: ignore[misc]
+        assert trio.current_time() - before <= backoff_ceiling(UNSTEADY_FAILURES) + 0.1
+        await ann.until_online()
 
 
 async def test_a_broker_that_greets_and_hangs_up_is_not_hammered(world: World) -> None:
