@@ -9,7 +9,7 @@ import trio
 from mesh_protocol.wire.codec import JsonValue
 
 BUFFER: Final = 1_000
-"""Events that wait for one slow subscriber before it loses the oldest (limits: per-client event buffer)."""
+"""Events that wait for one slow subscriber before it loses what follows (limits: per-client event buffer)."""
 
 Event = tuple[int, str, dict[str, JsonValue]]
 

@@ -21,6 +21,7 @@ from meshd.link.joining import enter_by_invite, require_usable
 from meshd.mesh import Mesh, Stream
 from meshd.node import Node
 from meshd.presence import PresenceBoard
+from meshd.refusal import StartRefused
 from meshd.store import meshes as store
 from meshd.store.meshes import MeshRow, PrekeyRow
 
@@ -38,11 +39,19 @@ class MeshMaking:
     # At start.
 
     def restore(self) -> None:
-        """Load every mesh from the disk and verify its chain anew; what is stored is not trusted to be unchanged."""
+        """Load every mesh from the disk and verify its chain anew; what is stored is not trusted to be unchanged.
+
+        Raises `StartRefused`.
+        """
         node = self.node
         default = store.get_meta(node.db.reader, "default_mesh")
         for row in store.list_meshes(node.db.reader):
-            mesh = self._load(row)
+            try:
+                mesh = self._load(row)
+            except CryptoError as error:  # of ChainError too: what lies here is not what was stored
+                raise StartRefused(
+                    f"what is stored of the mesh {row.slug} is damaged ({error}); restore a backup"
+                ) from None
             node.meshes[mesh.id] = mesh
             self.board.restore(mesh.id, store.read_live_seen(node.db.reader, mesh.id))
             if default == mesh.id:

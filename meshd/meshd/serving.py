@@ -13,6 +13,7 @@ import trio
 
 from mesh_protocol.ids import DeviceId
 from mesh_protocol.io.sqlite import Database, ThreadWorker, WrongDatabase, found_no_room
+from mesh_protocol.keys import CryptoError
 from mesh_protocol.wire.errors import MeshError
 from meshd.app import App, open_database, remember_identity
 from meshd.config import Config
@@ -70,7 +71,10 @@ async def serve(
             started_ms=clock(),
         )
         app.take_identity = partial(take_identity, where, keystore, db)
-        app.build(db, identity)
+        try:
+            app.build(db, identity)
+        except CryptoError as error:  # a chain that does not verify, a column that does not open
+            raise StartRefused(f"{where.database} is damaged ({error}): put back a backup of the whole home") from None
         async with trio.open_nursery() as nursery:
             await nursery.start(_stop_on_signal, app)  # who is told that we serve may stop us the next moment
             told()

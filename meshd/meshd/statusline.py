@@ -1,6 +1,7 @@
 """The one line under a session's prompt: which mesh, who is there, what waits. Short, and never more than was asked for."""
 
 from typing import TYPE_CHECKING
+from unicodedata import combining, east_asian_width
 
 from meshd.link.table import LinkState
 from meshd.mesh import Mesh
@@ -14,10 +15,17 @@ def compose(app: "App", columns: int) -> str:
     """The line, at most `columns` wide (0: as long as it is)."""
     parts = _parts(app)
     line = " · ".join(parts)
-    while columns and len(line) > columns and len(parts) > 1:
+    while columns and _width(line) > columns and len(parts) > 1:
         parts.pop()
         line = " · ".join(parts)
-    return line[:columns] if columns else line
+    while columns and _width(line) > columns:
+        line = line[:-1]
+    return line
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: letters of East Asia take two, combining marks none."""
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def _parts(app: "App") -> list[str]:

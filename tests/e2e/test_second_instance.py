@@ -199,3 +199,26 @@ async def test_keys_and_database_that_do_not_belong_together_are_not_started(tmp
         await first.spawn()
         assert await first.ended() == 78
         assert "put back" in first.tail(1) or "move" in first.tail(1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE chain SET record = x'00' WHERE seq = 2",
+        "DELETE FROM chain WHERE seq = 2",
+        "UPDATE chain SET record = (SELECT record FROM chain WHERE seq = 1) WHERE seq = 2",
+        "UPDATE epoch_key SET sealed = zeroblob(72)",
+        "UPDATE prekey SET sealed = x''",
+    ],
+)
+async def test_a_damaged_database_is_not_started_on_and_is_named(tmp_path: Path, damage: str) -> None:
+    async with open_pair(tmp_path) as pair:
+        await pair.bob.stop()
+        with sqlite3.connect(pair.bob.home / "mesh.db") as db:
+            db.execute(damage)
+        db.close()
+        status, said = await pair.bob.run_once()
+        assert status == 78
+        assert said.count("\n") == 1
+        assert "mesh.db is damaged" in said
+        assert "backup" in said

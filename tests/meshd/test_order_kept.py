@@ -50,3 +50,25 @@ async def test_messages_behind_one_that_has_to_wait_do_not_overtake_it(town: Tow
     await until(lambda: count_unread(bob.app.node.db.reader) == len(sent), "all of it", 120)
     liar.down = honest
     assert await _read_all(bob) == sent
+
+
+async def test_a_prekey_that_is_refused_for_a_while_delays_a_receipt_and_nothing_else(
+    town: Town, autojump_clock: MockClock
+) -> None:
+    alice, bob, liar = town.cores["alice"], town.cores["bob"], town.liars["bob"]
+    bob.mesh().peer_prekeys.clear()
+    error = {"code": "rate_limited", "message": "", "data": {"retry_after": 1}}
+    liar.down = lambda said: [
+        said.changed(value=None, error=error, body=b"")
+        if said.kind == RESPONSE and said.method == "prekey.take"
+        else said
+    ]
+    sent = await alice.call("message.send", "did it arrive?", to="bob", mesh="team", wait="stored", timeout=3)
+    assert not sent["reached"]
+    assert (await bob.link_state())["link"] == "online"
+    await alice.call("message.send", "and this?", to="bob", mesh="team")
+    liar.down = honest
+    await until(lambda: count_unread(bob.app.node.db.reader) == 2, "the second one")
+    waited = await alice.call("message.send", "now?", to="bob", mesh="team", wait="stored", timeout=30)
+    assert waited["reached"]
+    assert await alice.state_of(sent["id"]) == "stored"

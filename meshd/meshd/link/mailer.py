@@ -92,10 +92,7 @@ class Mailer:
         if row.envelope is not None:
             return row
         if row.device not in self.mesh.peer_prekeys:
-            try:
-                await fetch_prekeys(self.connection, self.mesh, [row.device])
-            except (RemoteError, trio.TooSlowError, LinkClosed):
-                log.debug("no prekey now", mesh=Id(self.mesh.id))
+            await self._fetch_prekey(row.device)
         message = store.read_message(self.node.db.reader, row.msg_id)
         if message is None:
             self.queue.done(row)
@@ -109,6 +106,13 @@ class Mailer:
         self.queue.done(row)
         self.queue.offer([sealed])  # known under its new attempt; taken again at once
         return None
+
+    async def _fetch_prekey(self, device: DeviceId) -> None:
+        """Ask for a device's prekey; a refusal (too fast, no room) only means that it is not here yet."""
+        try:
+            await fetch_prekeys(self.connection, self.mesh, [device])
+        except (RemoteError, trio.TooSlowError, LinkClosed):
+            log.debug("no prekey now", mesh=Id(self.mesh.id))
 
     async def _settle(self, row: DeliveryRow, call: Call) -> None:
         """Wait for the broker's word on one envelope."""
@@ -180,7 +184,7 @@ class Mailer:
             await self._drop(rows)
             return True
         if device not in self.mesh.peer_prekeys:
-            await fetch_prekeys(self.connection, self.mesh, [device])
+            await self._fetch_prekey(device)
         if device not in self.mesh.peer_prekeys or self.mesh.alarm:
             await trio.sleep(PREKEY_RETRY_S)
             return False

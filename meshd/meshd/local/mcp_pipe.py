@@ -2,9 +2,7 @@
 
 from collections.abc import Awaitable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
-
-import trio
+from typing import TYPE_CHECKING
 
 from mesh_protocol.io.connection import Reply
 from mesh_protocol.io.link import LinkClosed
@@ -20,18 +18,13 @@ if TYPE_CHECKING:
     from meshd.app import App
     from meshd.local.server import Client
 
-MAX_LINES: Final = 256
-"""Lines that may wait to be read."""
-
 
 async def open_pipe(app: "App", client: "Client", request: RequestReceived) -> Reply:
     """Answer `mcp.open` and start the session's MCP server behind the answer. Raises `MeshError`."""
-    if client.lines is not None:
-        raise MeshError("bad_request", what="MCP is spoken on this connection already")
-    # Opened first: lines may be pipelined behind the request.
-    send, receive = trio.open_memory_channel[bytes](MAX_LINES)
-    client.lines = send
     reply = await app.dispatch.call(app, client.caller(), request, newer=True)
+    receive, client.incoming = client.incoming, None
+    if receive is None:
+        raise MeshError("bad_request", what="MCP is spoken on this connection already")
     # The shim's process, not this connection: after a restart of ours it repeats its unanswered lines on another one.
     shim = app.processes.look(client.creds.pid)
     generation = f"{client.creds.pid}.{shim.start if shim is not None else 0}"

@@ -27,6 +27,8 @@ log = get_logger("local")
 STALL_S: Final = 10.0
 """In so long an unfinished frame must grow by 1 KiB a second (limits: partial frame progress)."""
 EVENT: Final = "event"
+MAX_LINES: Final = 256
+"""Lines of MCP that may wait to be read."""
 _TIERS: Final = {tiers.Tier.USER: Tier.USER, tiers.Tier.AGENT: Tier.AGENT, tiers.Tier.STATUS: Tier.STATUS}
 
 
@@ -42,11 +44,16 @@ class Client:
     asked: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     lines: trio.MemorySendChannel[bytes] | None = None
+    incoming: trio.MemoryReceiveChannel[bytes] | None = None
+    """The other end of `lines`, until the MCP server takes it."""
 
     def serve(self, request: RequestReceived) -> Awaitable[Reply]:
         self.asked = True
-        if request.method == "hello":  # here, in the order of arrival: a pipelined first call runs beside it
+        # Here, in the order of arrival: what is pipelined behind a request comes before its handler runs.
+        if request.method == "hello":
             self._note_hello(request)
+        if request.method == "mcp.open" and self.lines is None:
+            self.lines, self.incoming = trio.open_memory_channel[bytes](MAX_LINES)
         return self._serve(request)
 
     async def _serve(self, request: RequestReceived) -> Reply:
@@ -79,11 +86,16 @@ class Client:
         reply = await self.app.dispatch.call(self.app, self.caller(), request, newer=self.newer)
         kinds = request.params.get("kinds")
         wanted = frozenset(str(kind) for kind in kinds) if isinstance(kinds, list) else frozenset()
-        self.nursery.start_soon(self._events, wanted)
-        return reply
+        answered = trio.Event()
+        await self.nursery.start(self._events, wanted, answered)  # from here on nothing is missed
+        return reply._replace(sent=answered.set)
 
-    async def _events(self, kinds: frozenset[str]) -> None:
+    async def _events(
+        self, kinds: frozenset[str], answered: trio.Event, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         with self.app.node.events.subscribe(kinds) as events:
+            task_status.started()
+            await answered.wait()
             while True:
                 for number, kind, data in await events.take():
                     await self.connection.notify(EVENT, {"n": number, "kind": kind, "data": data})

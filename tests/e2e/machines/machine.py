@@ -15,13 +15,13 @@ from machines.talk import Answer, Talk, open_talk
 class Machine(Program):
     """`meshd run` for a home. `name` is also the name of its person."""
 
-    def __init__(self, name: str, folder: Path, home: Path | None = None) -> None:
+    def __init__(self, name: str, folder: Path, home: Path | None = None, *, log_level: str = "info") -> None:
         self.home = home or folder / name
         self.home.mkdir(mode=0o700, exist_ok=True)
         super().__init__(
             name,
             ["-m", "meshd", "run"],
-            env={"HOME": str(folder), "MESH_HOME": str(self.home)},
+            env={"HOME": str(folder), "MESH_HOME": str(self.home), "MESH_LOG_LEVEL": log_level},
             log=folder / f"{name}.log",
             ready="meshd ready",
         )

@@ -11,6 +11,7 @@ from mesh_protocol.ids import DeviceId, MemberId, MsgId
 from mesh_protocol.keys import SigningKey
 from mesh_protocol.names import member_subject, seal_name
 from mesh_protocol.tip import TipRef, sign_tip
+from meshd.store.meshes import read_chain
 
 MALLORY = SigningKey.from_seed(seeded("mallory"))
 
@@ -73,8 +74,6 @@ def signed_tip(core: Core, records: list[Record], key: SigningKey = BROKER_KEY) 
 
 def chain_of(core: Core) -> list[Record]:
     """The chain as `core` holds it on its disk."""
-    from meshd.store.meshes import read_chain
-
     return [Record.decode(data) for data in read_chain(core.app.node.db.reader, core.mesh().id)]
 
 
