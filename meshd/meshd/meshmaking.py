@@ -50,7 +50,7 @@ class MeshMaking:
                 mesh = self._load(row)
             except CryptoError as error:  # of ChainError too: what lies here is not what was stored
                 raise StartRefused(
-                    f"what is stored of the mesh {row.slug} is damaged ({error}); restore a backup"
+                    f"mesh.db is damaged in the mesh {row.slug} ({error}): put back a backup of the whole home"
                 ) from None
             node.meshes[mesh.id] = mesh
             self.board.restore(mesh.id, store.read_live_seen(node.db.reader, mesh.id))

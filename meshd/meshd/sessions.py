@@ -320,25 +320,29 @@ class Sessions:
         self.node.db.submit(lambda tx: put_session(tx, row))
 
     async def _watch_end(self, session: Session) -> None:
-        pid = session.claude.pid
+        pid, start = session.claude.pid, session.start
         try:
             descriptor = os.pidfd_open(pid)
-        except (OSError, AttributeError):
-            await self._poll_end(session)
+        except (OSError, AttributeError):  # gone, or a system without pidfd
+            await self._poll_end(pid, start)
         else:
             try:
-                await trio.lowlevel.wait_readable(descriptor)
+                if self._lives(pid, start):  # else the number is another's by now
+                    await trio.lowlevel.wait_readable(descriptor)
             finally:
                 os.close(descriptor)
         if session.claude.pid == pid:
             self._end(session)
 
-    async def _poll_end(self, session: Session) -> None:
-        registry = Registry(session.config, self.processes, self.uid)
-        while True:  # another process's end, on a system without pidfd
-            if isinstance(registry.session_of(session.claude.pid, session.claude.proc_start), NoSession):
+    async def _poll_end(self, pid: int, start: int) -> None:
+        while True:  # for another process's end there is nothing to wait on
+            if not self._lives(pid, start):
                 return
             await trio.sleep(POLL_S)
+
+    def _lives(self, pid: int, start: int) -> bool:
+        process = self.processes.look(pid)
+        return process is not None and process.start == start
 
     def _end(self, session: Session) -> None:
         if not session.alive:

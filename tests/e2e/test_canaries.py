@@ -94,7 +94,7 @@ async def _act_as_agent(folder: Path, machine: Machine, planted: Planted) -> lis
     words = [sys.executable, agent.__file__, str(machine.home), str(folder / "claude-config"), SESSION_ID]
     script = " ".join([*words, str(folder / "steps.json")])
     done = await trio.run_process(
-        [str(program), "-c", f"{script}; sleep 2"],
+        [str(program), "-c", f"{script}; until [ -e {folder / 'seen'} ]; do sleep 0.05; done"],
         cwd=work,
         env={"PATH": os.environ["PATH"], "HOME": str(folder)},
         capture_stdout=True,
@@ -105,17 +105,26 @@ async def _act_as_agent(folder: Path, machine: Machine, planted: Planted) -> lis
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+async def _see_summary(folder: Path, machine: Machine, planted: Planted) -> None:
+    """Let the session end once it was seen: with its end its summary goes."""
+    try:
+        with trio.fail_after(20):
+            while planted.summary not in str(await machine.call("peer.list")):
+                await trio.sleep(0.05)
+    finally:
+        (folder / "seen").touch()
+
+
 async def _say_everything(folder: Path, alice: Machine, bob: Machine, planted: Planted) -> None:
     sent = await alice.call("message.send", planted.message, to=planted.bob, wait="stored")
     assert sent["reached"]
     await alice.call("message.send", planted.long, to=planted.bob, wait="stored", priority="low")
     await bob.call("message.send", planted.answer, to=planted.alice, wait="stored", reply_to=sent["id"])
-    answers = await _act_as_agent(folder, bob, planted)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_see_summary, folder, alice, planted)
+        answers = await _act_as_agent(folder, bob, planted)
     assert answers[0]["summary"] == planted.summary, answers
     assert answers[2]["state"] == "stored", answers
-    with trio.fail_after(20):
-        while planted.summary not in str(await alice.call("peer.list")):
-            await trio.sleep(0.05)
     # What is refused is not quoted in a log either.
     for method, text, params in (
         ("message.send", planted.message, {"to": planted.wrong_name}),

@@ -220,5 +220,5 @@ async def test_a_damaged_database_is_not_started_on_and_is_named(tmp_path: Path,
         status, said = await pair.bob.run_once()
         assert status == 78
         assert said.count("\n") == 1
-        assert "mesh.db is damaged" in said
+        assert "mesh.db is damaged in the mesh team (" in said
         assert "backup" in said

@@ -87,6 +87,9 @@ class Mailer:
         if not self.mesh.state.is_active(row.device):
             await self._end(row, "removed", "the device is no longer in the mesh")
             return None
+        if row.expires_ms <= self.node.now() and not self.node.clock_is_off:
+            await self._end(row, "expired", store.EXPIRED)
+            return None
         if self.mesh.alarm:
             return None  # offered again when the alarm is resolved and the link greets anew
         if row.envelope is not None:

@@ -211,15 +211,18 @@ def apply_receipt(tx: apsw.Connection, device: bytes, fact: ReceiptFact) -> bool
     return tx.changes() > 0
 
 
+EXPIRED: Final = "no receipt came in time"
+"""Why a delivery ended that nobody was heard of."""
+
+
 def expire_deliveries(tx: apsw.Connection, now_ms: int) -> list[MsgId]:
     """End what no receipt came for in time."""
     rows = list(
         tx.execute("SELECT DISTINCT msg_id FROM delivery WHERE stored_ms=0 AND ended='' AND expires_ms<=?", (now_ms,))
     )
     tx.execute(
-        "UPDATE delivery SET ended='expired', reason='no receipt came in time', envelope=NULL"
-        " WHERE stored_ms=0 AND ended='' AND expires_ms<=?",
-        (now_ms,),
+        "UPDATE delivery SET ended='expired', reason=?, envelope=NULL WHERE stored_ms=0 AND ended='' AND expires_ms<=?",
+        (EXPIRED, now_ms),
     )
     return [MsgId(r[0]) for r in rows]
 

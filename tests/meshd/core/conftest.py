@@ -1,5 +1,6 @@
 """A world for every test that wants one, in virtual time and of one fixed seed."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
@@ -9,7 +10,8 @@ from trio.testing import MockClock
 from world.seeds import seeded_scheduler
 from world.world import World, open_world
 
-SEED = 20_261
+SEED = int(os.environ.get("WORLD_SEED", "20261"))
+"""Of every world here. Another one is another order of whatever happens at once: no test may depend on it."""
 
 
 def run_virtually(

@@ -1,5 +1,6 @@
 """Subscriptions: gap-free numbers for each subscriber, its kinds only, and a number of what it was too slow for."""
 
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,33 +99,27 @@ async def test_a_client_of_the_socket_follows_without_a_gap(world: World) -> Non
     assert len(events) >= 3
 
 
-async def test_nothing_comes_before_the_answer_and_nothing_is_lost_behind_it(world: World) -> None:
+async def test_nothing_comes_before_the_answer_and_nothing_is_lost_behind_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Events that happen while the subscription is being answered."""
     ann = await world.machine("ann")
-    ends: list[str] = []
     talk = await ann.talk(ann.processes.shell)
-    original = talk.connection._notified
-
-    def note(event: object) -> None:
-        ends.append("event")
-        original(event)  # type: ignore[arg-type]
-
-    talk.connection._notified = note
+    read: list[str] = []
+    for name in ("_settle", "_notified"):
+        original = getattr(talk.connection, name)
+        monkeypatch.setattr(talk.connection, name, lambda *given, n=name, o=original: (read.append(n), o(*given))[1])
 
     async def storm() -> None:
         for number in range(200):
             ann.app.node.events.publish("storm", number=number)
             await trio.lowlevel.checkpoint()
 
-    async def subscribe() -> None:
-        await talk.call("events.subscribe", kinds=["storm"])
-        ends.insert(0, "answer") if not ends else ends.append("answer")
-
     async with trio.open_nursery() as nursery:
         nursery.start_soon(storm)
-        nursery.start_soon(subscribe)
+        await talk.call("events.subscribe", kinds=["storm"])
     await world.settle(1)
-    assert ends[0] == "answer"
+    assert read[0] == "_settle"
     assert [event["n"] for event in talk.events] == list(range(1, len(talk.events) + 1))
     numbers = [event["data"]["number"] for event in talk.events]
     assert numbers == list(range(numbers[0], 200))

@@ -130,6 +130,27 @@ async def test_of_two_joiners_with_one_invite_exactly_one_is_let_in(world: World
     await outside.until_online()
 
 
+async def test_who_waits_on_the_command_line_is_told_when_somebody_else_used_the_invite(world: World) -> None:
+    ann, _ = await world.mesh("ann", "bob")
+    url = await world.invite(ann)
+    await ann.crash()
+    ends: list[str] = []
+
+    async def join(machine: Machine) -> None:
+        try:
+            ends.append((await machine.call("mesh.join", url=url, me=machine.name, wait_s=60))["state"])
+        except MeshError as error:
+            ends.append(error.code)
+
+    machines = [await world.machine(name) for name in ("eve", "carl")]
+    async with trio.open_nursery() as nursery:
+        for machine in machines:
+            nursery.start_soon(join, machine)
+        await trio.sleep(5)
+        await ann.start()
+    assert sorted(ends) == ["invite_used", "joined"]
+
+
 async def test_a_new_invite_takes_the_place_of_one_that_ran_out(world: World) -> None:
     ann, _ = await world.mesh("ann", "bob")
     old = (await ann.call("mesh.invite", expires_s=60))["url"]

@@ -48,7 +48,8 @@ class BrokerHouse:
     async def stop(self) -> None:
         """Its connections end at once, as when its process is killed; what it committed stays."""
         assert self._inner is not None
-        self._inner.cancel_scope.cancel()
+        inner, self._inner = self._inner, None
+        inner.cancel_scope.cancel()
         await self._ended.wait()
 
     async def restart(self) -> None:

@@ -108,7 +108,8 @@ class Machine:
     async def crash(self) -> None:
         """SIGKILL: nothing is said and nothing is finished. What was committed stays."""
         assert self._life is not None
-        self._life.cancel_scope.cancel()
+        life, self._life = self._life, None
+        life.cancel_scope.cancel()
         await self._ended.wait()
 
     async def restart(self) -> None:

@@ -36,13 +36,19 @@ class Cable:
         for link in list(self.links):
             await link.aclose()
 
+    def say(self, frame: bytes) -> None:
+        """Say something to the machine that its broker never said."""
+        for link in self.links:
+            link.far.send_now(frame)
+
 
 class CableLink:
-    """The machine's end of one connection."""
+    """The machine's end of one connection; `far` is the broker's."""
 
     whole = True
 
-    def __init__(self, end: MemoryLink, cable: Cable, heard: Callable[[str, bytes], None]) -> None:
+    def __init__(self, end: MemoryLink, far: MemoryLink, cable: Cable, heard: Callable[[str, bytes], None]) -> None:
+        self.far = far
         self._end = end
         self._cable = cable
         self._heard = heard
@@ -91,7 +97,7 @@ class Network:
         if cable.down or house is None or not house.running:
             raise LinkClosed("connection refused")
         near, far = link_pair()
-        link = CableLink(near, cable, lambda way, frame: self._note(machine, way, frame))
+        link = CableLink(near, far, cable, lambda way, frame: self._note(machine, way, frame))
         cable.links.append(link)
         house.answer(far)
         try:

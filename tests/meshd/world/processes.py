@@ -35,6 +35,10 @@ class Processes:
         """Start a process that was left to systemd: nobody can say who started it."""
         return self.spawn(name, 1)
 
+    def adopt(self, pid: int, name: str) -> None:
+        """Let a real process stand in this table, started by the person's shell."""
+        self._table[pid] = Process(pid, self.shell, next(self._ticks), pid, name, f"/usr/bin/{name}", name)
+
     def end(self, pid: int) -> None:
         """The process is gone; its children are left to process 1."""
         del self._table[pid]
