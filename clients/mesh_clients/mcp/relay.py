@@ -28,6 +28,8 @@ MAX_WAITING = 4 * MAX_LINE
 RETRY_BUSY = 0.02
 RETRY_IDLE = 2.0
 START_AGAIN = 10.0
+START_SERVED = 1.0
+"""Seconds from one start to the next: after one that failed, and after one that led to a daemon that served."""
 REAP = 0.25
 OPEN_SECONDS = 3.0
 """A daemon that takes longer to greet is given up and tried again."""
@@ -235,6 +237,7 @@ class Relay:
                 self.exchange.from_daemon(line)
             elif header.startswith(_OPENED):
                 self.retry_after = RETRY_BUSY
+                self.start_at = min(self.start_at, time.monotonic() + START_SERVED)  # that start did not fail
                 self.exchange.opened()
             else:
                 self.trouble = read_message(header)

@@ -36,11 +36,13 @@ class InboxRow(NamedTuple):
     shown_ms: int = 0
     turn_ms: int = 0
     evidence: str = ""
+    audience: str = ""
 
 
 _COLUMNS: Final = (
     "row, mesh, msg_id, from_device, from_member, from_session, origin, to_session, session_key, person, lane, reply_to,"
-    " conv, created_ms, stored_ms, expires_ms, content, attempt, message_hash, n, path, read_ms, shown_ms, turn_ms, evidence"
+    " conv, created_ms, stored_ms, expires_ms, content, attempt, message_hash, n, path, read_ms, shown_ms, turn_ms, evidence,"
+    " audience"
 )
 
 
@@ -59,7 +61,7 @@ def mark_seen(tx: apsw.Connection, from_device: bytes, msg_id: bytes, at_ms: int
 def add_inbox(tx: apsw.Connection, row: InboxRow) -> int:
     """Store a message; returns its row number. `row.row` is ignored."""
     names = _COLUMNS.partition(", ")[2]
-    tx.execute(f"INSERT INTO inbox({names}) VALUES({','.join('?' * 24)})", row[1:])
+    tx.execute(f"INSERT INTO inbox({names}) VALUES({','.join('?' * 25)})", row[1:])
     return tx.last_insert_rowid()
 
 

@@ -32,6 +32,9 @@ class MessageRow(NamedTuple):
     created_ms: int
     expires_ms: int
     content: bytes
+    audience: str = ""
+    shared: bytes | None = None
+    secret: bytes | None = None
 
 
 class DeliveryRow(NamedTuple):
@@ -77,7 +80,7 @@ class DeliveryRow(NamedTuple):
 
 _MESSAGE: Final = (
     "msg_id, mesh, kind, scope, idem_key, fingerprint, from_session, origin, lane, reply_to, conv, created_ms,"
-    " expires_ms, content"
+    " expires_ms, content, audience, shared, secret"
 )
 _DELIVERY: Final = (
     "msg_id, device, mesh, member, to_session, path, lane, stream_seq, attempt, envelope, message_hash, outer_hash,"
@@ -86,7 +89,7 @@ _DELIVERY: Final = (
 
 
 def add_message(tx: apsw.Connection, message: MessageRow, deliveries: Iterable[DeliveryRow]) -> None:
-    tx.execute(f"INSERT INTO message({_MESSAGE}) VALUES({','.join('?' * 14)})", message)
+    tx.execute(f"INSERT INTO message({_MESSAGE}) VALUES({','.join('?' * 17)})", message)
     tx.executemany(
         f"INSERT INTO delivery({_DELIVERY}) VALUES({','.join('?' * 23)})",
         deliveries,

@@ -81,4 +81,50 @@ CREATE TABLE live_seen(mesh BLOB NOT NULL, device BLOB NOT NULL, generation INTE
   PRIMARY KEY(mesh, device)) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: Final = (_V1,)
+_V2: Final = """
+-- One message to many: `audience` is what the sender wrote (@group, *, or empty), `shared` the ciphertext that all its
+-- devices get, `secret` (under the store key) what each device's wrap holds.
+ALTER TABLE message ADD COLUMN audience TEXT NOT NULL DEFAULT '';
+ALTER TABLE message ADD COLUMN shared BLOB;
+ALTER TABLE message ADD COLUMN secret BLOB;
+
+-- How far a message got at each of several sessions of one device.
+CREATE TABLE delivery_session(
+  msg_id BLOB NOT NULL, device BLOB NOT NULL, session TEXT NOT NULL, shown_ms INTEGER NOT NULL DEFAULT 0,
+  turn_ms INTEGER NOT NULL DEFAULT 0, evidence TEXT NOT NULL DEFAULT '', ended TEXT NOT NULL DEFAULT '',
+  reason TEXT NOT NULL DEFAULT '', PRIMARY KEY(msg_id, device, session)) STRICT, WITHOUT ROWID;
+
+-- A message has one row for each session of this device that it is for.
+CREATE TABLE inbox_new(
+  row INTEGER PRIMARY KEY AUTOINCREMENT, mesh BLOB NOT NULL, msg_id BLOB NOT NULL, from_device BLOB NOT NULL,
+  from_member BLOB NOT NULL, from_session TEXT NOT NULL, origin TEXT NOT NULL, to_session TEXT NOT NULL,
+  session_key TEXT NOT NULL, person INTEGER NOT NULL, lane TEXT NOT NULL, reply_to BLOB NOT NULL, conv BLOB NOT NULL,
+  created_ms INTEGER NOT NULL, stored_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, content BLOB NOT NULL,
+  attempt INTEGER NOT NULL, message_hash BLOB NOT NULL, n INTEGER NOT NULL, path TEXT NOT NULL,
+  read_ms INTEGER NOT NULL DEFAULT 0, shown_ms INTEGER NOT NULL DEFAULT 0, turn_ms INTEGER NOT NULL DEFAULT 0,
+  evidence TEXT NOT NULL DEFAULT '', audience TEXT NOT NULL DEFAULT '',
+  UNIQUE(from_device, msg_id, to_session)) STRICT;
+INSERT INTO inbox_new SELECT row, mesh, msg_id, from_device, from_member, from_session, origin, to_session, session_key,
+  person, lane, reply_to, conv, created_ms, stored_ms, expires_ms, content, attempt, message_hash, n, path, read_ms,
+  shown_ms, turn_ms, evidence, '' FROM inbox;
+DROP TABLE inbox;
+ALTER TABLE inbox_new RENAME TO inbox;
+CREATE INDEX inbox_unread ON inbox(person, read_ms) WHERE read_ms = 0;
+CREATE INDEX inbox_session ON inbox(session_key, shown_ms) WHERE shown_ms = 0;
+CREATE INDEX inbox_message ON inbox(msg_id);
+CREATE INDEX inbox_conversation ON inbox(conv);
+CREATE INDEX message_conversation ON message(conv);
+
+-- Which groups the sessions of this device are in, and what every other device last said of its own (sealed).
+CREATE TABLE group_member(
+  session_key TEXT NOT NULL, name TEXT NOT NULL, role TEXT NOT NULL, joined_ms INTEGER NOT NULL,
+  PRIMARY KEY(session_key, name)) STRICT, WITHOUT ROWID;
+CREATE TABLE profile(
+  mesh BLOB NOT NULL, device BLOB NOT NULL, version INTEGER NOT NULL, at_ms INTEGER NOT NULL, sealed BLOB NOT NULL,
+  PRIMARY KEY(mesh, device)) STRICT, WITHOUT ROWID;
+
+-- How a session wants its messages: push, inbox (only when it asks) or off.
+ALTER TABLE session ADD COLUMN mode TEXT NOT NULL DEFAULT 'push';
+"""
+
+MIGRATIONS: Final = (_V1, _V2)

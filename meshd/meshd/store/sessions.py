@@ -21,17 +21,18 @@ class SessionRow(NamedTuple):
     wish: str
     started_ms: int
     ended_ms: int
+    mode: str = "push"
 
 
 def read_sessions(db: apsw.Connection, since_ms: int) -> list[SessionRow]:
     """Sessions that live or ended after `since_ms`, newest last."""
     query = (
         "SELECT key, pid, start, session_id, name, cwd, config_dir, summary, visible, profile, wish, started_ms,"
-        " ended_ms"
+        " ended_ms, mode"
         " FROM session WHERE ended_ms=0 OR ended_ms>? ORDER BY started_ms LIMIT 1000"
     )
     return [SessionRow(*row) for row in db.execute(query, (since_ms,))]
 
 
 def put_session(tx: apsw.Connection, row: SessionRow) -> None:
-    tx.execute("INSERT OR REPLACE INTO session VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)", row)
+    tx.execute("INSERT OR REPLACE INTO session VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row)

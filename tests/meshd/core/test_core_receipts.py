@@ -40,7 +40,8 @@ RISING: Final = ("stored", "shown", "turn_started")
 def outbox() -> apsw.Connection:
     """A database with one message that the broker has accepted."""
     db = apsw.Connection(":memory:")
-    db.execute(MIGRATIONS[0])
+    for script in MIGRATIONS:
+        db.execute(script)
     message = MessageRow(
         MSG, MESH, "text", "user", None, b"", "", "human", "next", b"", bytes(16), 1, 10_000, b"sealed"
     )

@@ -120,7 +120,7 @@ async def test_what_was_altered_on_the_disk_stops_the_start_with_a_sentence(worl
     ann, _ = await world.mesh("ann", "bob")
     await ann.app.node.db.write(lambda tx: tx.execute(damage))
     await ann.crash()
-    with pytest.raises(StartRefused, match="mesh team is damaged"):
+    with pytest.raises(StartRefused, match="damaged in the mesh team"):
         await ann.start()
 
 
