@@ -89,7 +89,8 @@ def test_kills_of_the_daemon_in_the_middle_of_calls_lose_nothing_and_send_nothin
                 number += 1
                 meta = {"claudecode/toolUseId": f"toolu_{number}"} if ids == "tool use ids" else {}
                 told = session.call(number, "send_message", {"to": "alice", "message": f"n{number}"}, **meta)
-                if told["isError"]:  # a daemon killed while it starts is not started again at once; then this must be true
+                if told["isError"]:
+                    # A daemon killed while it starts is not started again at once; then this must be true.
                     assert told["content"][0]["text"].startswith("Nothing was done"), (SEED, told)
                 else:
                     sent.append(f"n{number}")
