@@ -5,6 +5,7 @@ The command line then needs neither the declarations nor msgspec, and works with
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -57,6 +58,8 @@ def write_table(operations: Iterable[Operation]) -> str:
         command = operation.command
         if command is None:
             continue
+        if not re.fullmatch(r"[a-z]+( [a-z]+)?", command.verb):
+            raise ValueError(f"mesh {command.verb}: a verb is one word, or two")
         if command.verb in verbs:
             raise ValueError(f"mesh {command.verb} is declared twice")
         verbs.add(command.verb)

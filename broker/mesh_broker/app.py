@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from mesh_broker.accepting import Accepting
 from mesh_broker.chain import Chains
 from mesh_broker.client import CLOSE_GOING_AWAY, CLOSE_POLICY, THIS_PROCESS, Client, PeerInfo
 from mesh_broker.clock import steady
@@ -44,6 +45,7 @@ from mesh_protocol.broker_api import (
     LivePublish,
     LiveSubscribe,
     MailAck,
+    MailFan,
     MailResume,
     MailSend,
     PrekeyPut,
@@ -52,6 +54,7 @@ from mesh_protocol.broker_api import (
     SealsRead,
     Stats,
 )
+from mesh_protocol.crashpoints import Reached, unnoticed
 from mesh_protocol.envelope import MAX_ENVELOPE
 from mesh_protocol.io.connection import Reply
 from mesh_protocol.io.link import Link, LinkClosed
@@ -70,7 +73,8 @@ DRAIN_POLL_SECONDS: Final = 0.01
 class Broker:
     """One broker over a store.
 
-    `clock` gives epoch milliseconds, `rng` random bytes, `measure` the space on the store's disk (None: not watched).
+    `clock` gives epoch milliseconds, `rng` random bytes, `measure` the space on the store's disk (None: not watched);
+    `reached` is told where a test may end the process.
     Run `run` beside the calls of `serve`.
     """
 
@@ -85,7 +89,9 @@ class Broker:
         limits: Limits | None = None,
         log: Log | None = None,
         measure: Callable[[], Space] | None = None,
+        reached: Reached = unnoticed,
     ) -> None:
+        self._reached = reached
         self.limits = limits or Limits()
         self.metrics = Metrics()
         self.log = log or Log(write_stderr, clock)
@@ -130,8 +136,11 @@ class Broker:
         prekeys = Prekeys(store, limits, now, require_room)
         answer(PrekeyPut, prekeys.put, max_body=MAX_PREKEY)
         answer(PrekeyTake, prekeys.take)
-        mailboxes = Mailboxes(store, limits, metrics, MailRates(limits, now), clock, require_room)
-        answer(MailSend, mailboxes.send, max_body=MAX_ENVELOPE, rated=False)
+        rates = MailRates(limits, now)
+        accepting = Accepting(store, limits, metrics, rates, clock, require_room, self._reached)
+        answer(MailSend, accepting.send, max_body=MAX_ENVELOPE, rated=False)
+        answer(MailFan, accepting.fan, max_body=MAX_BODY, rated=False)
+        mailboxes = Mailboxes(store, limits, metrics, rates, clock, self._reached)
         answer(MailResume, mailboxes.resume)
         answer(MailAck, mailboxes.acknowledge, rated=False)
         answer(Stats, mailboxes.stats)

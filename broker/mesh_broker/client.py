@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mesh_broker.acks import AckQueue
     from mesh_broker.rooms import Room
     from mesh_broker.stream import MailStream
+    from mesh_broker.turns import Turns
 
 HELLO_MESSAGE = 16 * 1024
 """Before its hello a connection may send this much at once: the hello, and at most two records of a new mesh."""
@@ -43,7 +44,19 @@ THIS_PROCESS = PeerInfo("this process", True)
 class Session:
     """A connection that proved a key for one mesh: a device's, or with `invite` the key of an open invite."""
 
-    __slots__ = ("acks", "asked", "box", "channels", "client", "device", "generation", "invite", "room", "stream")
+    __slots__ = (
+        "acks",
+        "asked",
+        "box",
+        "channels",
+        "client",
+        "device",
+        "generation",
+        "invite",
+        "room",
+        "stream",
+        "turns",
+    )
 
     def __init__(
         self, client: "Client", room: "Room", device: DeviceId, box: int, generation: int, invite: InviteId | None
@@ -59,6 +72,7 @@ class Session:
         """The device that asked to be admitted over this connection."""
         self.stream: MailStream | None = None
         self.acks: AckQueue | None = None
+        self.turns: Turns | None = None
         self.channels: frozenset[bytes] = frozenset()
 
     def require_right(self) -> None:

@@ -2,20 +2,39 @@
 
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from mesh_protocol.ids import DeviceId
 from mesh_protocol.wire.errors import MeshError
 from meshd.mesh import Mesh
 from meshd.sessions import Session
-from meshd.targets import MAX_CANDIDATES, Directory, Recipient, resolve_all
+from meshd.targets import GROUP, MAX_CANDIDATES, Directory, Recipient, Resolved, resolve_all
 
 if TYPE_CHECKING:
     from meshd.app import App
 
 
-def directory_of(app: "App", mesh: Mesh) -> Directory:
-    """What names mean in `mesh` now."""
-    sessions: dict[bytes, Sequence[str]] = {app.node.device: app.sessions.names_in(mesh)}
+class AsOf(NamedTuple):
+    """Until when this machine knows the groups of a member who is away; `at_ms` 0: he never said any."""
+
+    member: str
+    at_ms: int
+
+
+class Found(NamedTuple):
+    """What a list of targets means. `audience` is what of it means many, as it was written; `wanted` names every target
+    in full. `as_of` is there when a group was meant, the least known first."""
+
+    mesh: Mesh
+    recipients: list[Recipient]
+    audience: str
+    wanted: tuple[str, ...]
+    as_of: list[AsOf]
+
+
+def directory_of(app: "App", mesh: Mesh, session: Session | None = None) -> Directory:
+    """What names mean in `mesh` now, to this session or to the person."""
+    sessions: dict[DeviceId, Sequence[str]] = {app.node.device: app.sessions.names_in(mesh)}
     for device in mesh.state.devices:
         heard = app.board.of(mesh.id, device)
         if heard is not None:
@@ -23,15 +42,16 @@ def directory_of(app: "App", mesh: Mesh) -> Directory:
     return Directory(
         names=mesh.names,
         devices={member: mesh.state.active_devices(member) for member in mesh.state.members},
-        sessions=sessions,  # type: ignore[arg-type]  # DeviceId is bytes
+        sessions=sessions,
         own_member=mesh.row.member,
         own_device=app.node.device,
+        groups={device: app.groups.of_device(mesh, device) for device in mesh.state.devices},
+        visible=[each.name for each in app.sessions.in_mesh(mesh.id) if each.visible],
+        writer=session.name if session is not None else "",
     )
 
 
-def find_recipients(
-    app: "App", targets: Sequence[str], wanted_mesh: str, session: Session | None
-) -> tuple[Mesh, list[Recipient]]:
+def find_recipients(app: "App", targets: Sequence[str], wanted_mesh: str, session: Session | None) -> Found:
     """The mesh and the recipients that `targets` name.
 
     A mesh may stand in front of a name (`slug:name`). Without one, a person's names are looked up in all his meshes, an
@@ -46,18 +66,33 @@ def find_recipients(
         wanted_mesh = wanted.pop()
         targets = [t.removeprefix(f"{wanted_mesh}:") for t in targets]
     meshes = _candidates(app, wanted_mesh, session)
-    found: list[tuple[Mesh, list[Recipient]]] = []
+    found: list[tuple[Mesh, Resolved]] = []
     failures: list[MeshError] = []
     for mesh in meshes:
         try:
-            found.append((mesh, resolve_all(directory_of(app, mesh), targets)))
+            found.append((mesh, resolve_all(directory_of(app, mesh, session), targets)))
         except MeshError as error:
             failures.append(error)
     if len(found) > 1:
         raise MeshError("ambiguous_mesh", what=", ".join(targets), meshes=[mesh.slug for mesh, _ in found])
-    if found:
-        return found[0]
-    raise _refusal(targets, failures)
+    if not found:
+        raise _refusal(targets, failures)
+    mesh, resolved = found[0]
+    as_of = _groups_as_of(app, mesh) if GROUP in resolved.audience else []
+    return Found(mesh, resolved.recipients, resolved.audience, resolved.wanted, as_of)
+
+
+def _groups_as_of(app: "App", mesh: Mesh) -> list[AsOf]:
+    """Whose groups may be others by now: the members with a machine that is away, the least known first."""
+    known: dict[str, int] = {}
+    for device, listed in mesh.state.devices.items():
+        if device == app.node.device or not mesh.state.is_active(device) or app.board.is_online(mesh.id, device):
+            continue
+        heard = app.groups.heard(mesh, device)
+        at_ms = heard.at_ms if heard is not None else 0
+        name = mesh.name_of(listed.member_id)
+        known[name] = min(at_ms, known.get(name, at_ms))
+    return sorted((AsOf(name, at_ms) for name, at_ms in known.items()), key=lambda each: (each.at_ms, each.member))
 
 
 def _refusal(targets: Sequence[str], failures: Sequence[MeshError]) -> MeshError:

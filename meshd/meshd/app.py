@@ -16,11 +16,13 @@ from mesh_protocol.io.sqlite import Database, Pending
 from mesh_protocol.registry import load_operations
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import RequestReceived
+from meshd.audience import Writer, addresses
 from meshd.brokers import Brokers
 from meshd.claude.inbox import Inboxes
 from meshd.config import Config
 from meshd.deliver.ladder import Ladder
 from meshd.embedded import Embedded
+from meshd.groups import Groups
 from meshd.hardening import Hardening
 from meshd.inbox import Address, Inbox
 from meshd.keys.identity import Identity
@@ -39,6 +41,7 @@ from meshd.outbox import Outbox
 from meshd.paths import Paths
 from meshd.presence import PresenceBoard
 from meshd.processes import ProcessTable
+from meshd.profiles import Profiles
 from meshd.reading import Reading, store_local
 from meshd.refusal import StartRefused
 from meshd.seams import Seams
@@ -48,6 +51,8 @@ from meshd.store.inbox import expire_receipts
 from meshd.store.meshes import set_meta
 from meshd.store.outbox import DeliveryRow, MessageRow
 from meshd.store.schema import APPLICATION_ID, MIGRATIONS
+from meshd.store.voids import expiring_numbers
+from meshd.voids import Voids, add_voids
 
 log = get_logger("app")
 
@@ -76,9 +81,12 @@ class App:
     dispatch: Dispatch = field(init=False)
     node: Node = field(init=False)
     outbox: Outbox = field(init=False)
+    voids: Voids = field(init=False)
     inbox: Inbox = field(init=False)
     reading: Reading = field(init=False)
     sessions: Sessions = field(init=False)
+    groups: Groups = field(init=False)
+    profiles: Profiles = field(init=False)
     ladder: Ladder = field(init=False)
     board: PresenceBoard = field(init=False)
     brokers: Brokers = field(init=False)
@@ -101,20 +109,29 @@ class App:
 
     def _assemble(self, identity: Identity) -> None:
         db = self.db
+        self.seams.reached("FP-19")
         remember_identity(db, identity)
         node = self.node = Node(self.seams, db, identity.device, bytes(identity.store_key), identity.generation)
         self.board = PresenceBoard(node)
         self.reading = Reading(node, self._receipts_due)
         self.sessions = Sessions(node, self.processes, os.geteuid(), self._presence_changed, self._session_arrived)
+        self.groups = Groups(node, self.sessions, lambda: self.profiles.changed())
         self.ladder = Ladder(node, self.sessions, Inboxes(os.geteuid(), self.processes), self.reading)
         self.outbox = Outbox(node, self._store_local, self.ladder.surfaced, self.config.limits.outbox_rows)
-        self.inbox = Inbox(node, self.outbox, self._address, self._receipts_due, self.ladder.surfaced)
+        self.voids = Voids(node, self.outbox.queue)
+        self.profiles = Profiles(node, self.groups, self.outbox.queue)
+        self.inbox = Inbox(
+            node, self.outbox, self._addresses, self._receipts_due, self.ladder.surfaced, self.profiles.commit
+        )
         parts = LinkParts(node, self.outbox, self.inbox, self.board, self.sessions.views)
         embedded = Embedded(self.config.embedded_broker, self.paths.data / "broker")
         self.brokers = Brokers(parts, embedded, self.failed)
         self.making = MeshMaking(node, self.brokers, self.board)
         self.making.restore()
         self.sessions.restore()
+        self.voids.restore()
+        self.groups.restore()
+        self.profiles.restore()
         self.locked = False
 
     async def unlock(self, passphrase: bytes | None) -> None:
@@ -153,6 +170,7 @@ class App:
             self.sessions.run,
             self.ladder.run,
             self.inbox.watch_gaps,
+            self.profiles.run,
             self._sweep,
         )
         async with trio.open_nursery() as nursery:
@@ -183,24 +201,33 @@ class App:
 
     async def _sweep(self) -> None:
         while True:
-            now = self.node.now()
-            expires = self.node.clock_is_known and not self.node.clock_is_off
-
-            def work(tx: apsw.Connection, now: int = now, expires: bool = expires) -> list[MsgId]:
-                sent.forget_bounces(tx)
-                if (
-                    not expires
-                ):  # nothing expires by a clock that is far from the broker's, or was not held against it yet
-                    return []
-                expire_receipts(tx, now)
-                return sent.expire_deliveries(tx, now)
-
             try:
-                for msg_id in await self.node.db.write(work):
-                    self.node.changed(msg_id)
+                await self._end_what_expired()
             except MeshError as error:
                 log.warning("nothing was swept", code=Word(error.code))
             await trio.sleep(SWEEP_S)
+
+    async def _end_what_expired(self) -> None:
+        """And forget what has done its work. Nothing expires by a clock that is far from the broker's, or was not held
+        against it yet."""
+        now = self.node.now()
+        expires = self.node.clock_is_known and not self.node.clock_is_off
+        voids = self.voids.prepare(expiring_numbers(self.node.db.reader, now)) if expires else []
+
+        def work(tx: apsw.Connection) -> tuple[list[MsgId], Callable[[], None]]:
+            sent.forget_bounces(tx)
+            forgotten = self.voids.forget(tx)
+            if not expires:
+                return [], forgotten
+            expire_receipts(tx, now)
+            add_voids(tx, voids)
+            return sent.expire_deliveries(tx, now), forgotten
+
+        expired, forgotten = await self.node.db.write(work)
+        forgotten()
+        self.voids.stored(voids)
+        for msg_id in expired:
+            self.node.changed(msg_id)
 
     # Seams between the parts.
 
@@ -209,17 +236,21 @@ class App:
 
     def _presence_changed(self) -> None:
         self.brokers.presence_changed()
+        self.profiles.changed()
 
     def _session_arrived(self, session: Session) -> None:
         self.ladder.session_arrived(session)
 
-    def _address(self, mesh: Mesh, label: str) -> Address:
-        return self.sessions.address(mesh, label)
+    def _addresses(self, mesh: Mesh, label: str) -> list[Address]:
+        return addresses(self.sessions, self.groups, mesh, label)
 
-    def _store_local(self, message: MessageRow, delivery: DeliveryRow, text: bytes) -> Callable[[apsw.Connection], int]:
+    def _store_local(
+        self, message: MessageRow, delivery: DeliveryRow, text: bytes
+    ) -> Callable[[apsw.Connection], list[int]]:
         mesh = self.node.meshes[message.mesh]
-        address = self.sessions.address(mesh, delivery.to_session, message.from_session)
-        return store_local(self.node, mesh, address, message, delivery, text)
+        writer = Writer(message.from_session)
+        found = addresses(self.sessions, self.groups, mesh, delivery.to_session, writer)
+        return store_local(self.node, mesh, found, message, delivery, text)
 
     async def open_mcp(self, client: Client, request: RequestReceived) -> Reply:
         return await open_pipe(self, client, request)
@@ -262,4 +293,10 @@ def remember_identity(db: Database, identity: Identity, generation: int | None =
 
 def open_database(path: Path, seams: Seams) -> Database:
     """The daemon's one database."""
-    return Database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS, worker=seams.worker("mesh.db"))
+    return Database(
+        path,
+        application_id=APPLICATION_ID,
+        migrations=MIGRATIONS,
+        worker=seams.worker("mesh.db"),
+        reached=seams.reached,
+    )

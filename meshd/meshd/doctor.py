@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,11 +11,23 @@ from mesh_protocol.ids import DeviceId
 from mesh_protocol.ops.daemon import Check
 from meshd.link.table import LinkState
 from meshd.mesh import Mesh
-from meshd.store.outbox import count_waiting
+from meshd.sessions import Session
+from meshd.store.outbox_views import list_waiting
+from meshd.store.sessions import count_unshown
+from meshd.waiting import PEOPLES, ago, why_waiting
 
 if TYPE_CHECKING:
     from meshd.app import App
 
+MAX_COUNTED: Final = 1_000
+"""Messages of one outbox that are looked at."""
+THERE: Final = {
+    "away": "the broker has them, their machines have not fetched them",
+    "unconfirmed": "the broker has them, their machines have not confirmed them yet",
+    "mailbox_full": "their mailboxes at the broker are full",
+    "no_prekey": "their machines have not published a key yet",
+}
+"""Reasons of many messages at once, where that of one names its machine."""
 FREE_FLOOR: Final = 256 * 1024 * 1024
 """Bytes below which the disk is called nearly full (limits: free disk floor)."""
 
@@ -110,10 +123,36 @@ def _mesh(app: "App", mesh: Mesh) -> Iterator[Check]:
     else:
         yield Check(name=name, ok="ok", text=f"online; members: {len(mesh.state.members)}", fix="")
     yield from _doubts(app, mesh)
-    waiting = count_waiting(app.node.db.reader, mesh.id)
-    if waiting:
-        fix = "they go out by themselves when the broker takes them"
-        yield Check(name=f"outbox {mesh.slug}", ok="warn", text=f"{waiting} messages wait for the broker", fix=fix)
+    yield from _outbox(app, mesh)
+
+
+def _outbox(app: "App", mesh: Mesh) -> Iterator[Check]:
+    """What waits to go out, and why; and what only its recipients' machines have to fetch."""
+    name = f"outbox {mesh.slug}"
+    here: Counter[str] = Counter()
+    there: Counter[str] = Counter()
+    for view in list_waiting(app.node.db.reader, mesh.id, "", MAX_COUNTED):
+        why = why_waiting(mesh, app.board, view, {})
+        (there if why.code in PEOPLES else here)[THERE.get(why.code, why.text)] += 1
+    if here:
+        text = f"{_messages(here.total())} for the broker: {_listed(here)}"
+        fix = "they go out by themselves when that is mended; mesh outbox lists them, mesh outbox cancel ID takes one back"
+        yield Check(name=name, ok="warn", text=text, fix=fix)
+    if there:
+        yield Check(
+            name=name, ok="ok", text=f"{_messages(there.total())} for their recipients: {_listed(there)}", fix=""
+        )
+
+
+def _messages(count: int) -> str:
+    more = " or more" if count >= MAX_COUNTED else ""
+    return "1 message waits" if count == 1 else f"{count}{more} messages wait"
+
+
+def _listed(reasons: Counter[str]) -> str:
+    if len(reasons) == 1:
+        return next(iter(reasons))
+    return "; ".join(f"{count}: {reason}" for reason, count in reasons.most_common(5))
 
 
 def _doubts(app: "App", mesh: Mesh) -> Iterator[Check]:
@@ -121,12 +160,12 @@ def _doubts(app: "App", mesh: Mesh) -> Iterator[Check]:
     now, doubts = app.node.now(), mesh.doubts
     if doubts.history_ms and not mesh.alarm:
         text = (
-            f"{_ago(now - doubts.history_ms)} the broker showed another history of the membership; it shows ours again"
+            f"{ago(now - doubts.history_ms)} the broker showed another history of the membership; it shows ours again"
         )
         fix = "ask whoever runs the broker whether it was restored from a backup; if not, use another one"
         yield Check(name=f"history {mesh.slug}", ok="warn", text=text, fix=fix)
     if doubts.mailbox_ms:
-        text = f"{_ago(now - doubts.mailbox_ms)} the broker had lost a part of its mail: it was restored from a backup"
+        text = f"{ago(now - doubts.mailbox_ms)} the broker had lost a part of its mail: it was restored from a backup"
         fix = (
             "what it had accepted and not delivered is lost: its senders see it stay at accepted, and can send it again"
         )
@@ -146,15 +185,36 @@ def _person(mesh: Mesh, device: DeviceId) -> str:
     return mesh.name_of(member.member_id) if member is not None else device.hex()[:8]
 
 
-def _ago(ms: int) -> str:
-    return f"{ms // 60_000} minutes ago" if ms >= 120_000 else "just now"
-
-
 def _sessions(app: "App") -> Iterator[Check]:
     for session in app.sessions.live():
+        waiting = count_unshown(app.node.db.reader, session.key)
+        trouble, fix = _held_up(session)
+        count = _messages(waiting)
         name = f"session {session.name}"
-        if session.trouble:
-            text = f"messages cannot be pushed to it ({session.trouble})"
-            yield Check(name=name, ok="warn", text=text, fix="it gets them when it calls check_messages")
+        if trouble:
+            yield Check(
+                name=name,
+                ok="warn" if waiting or session.trouble else "ok",
+                text=f"{trouble}; {count}" if waiting else trouble,
+                fix=fix,
+            )
         else:
-            yield Check(name=name, ok="ok", text=session.status.word, fix="")
+            text = f"{session.status.word}; {count} until it is idle or asks" if waiting else session.status.word
+            yield Check(name=name, ok="ok", text=text, fix="")
+
+
+def _held_up(session: Session) -> tuple[str, str]:
+    """Why messages are not pushed to a session, and what ends that; both empty when they are."""
+    push = f"mesh mode push --session {session.name}"
+    if session.mode == "off":
+        return "mode off: nothing is shown or given to it", push
+    if session.mode == "inbox":
+        return "mode inbox: it is shown messages only when it asks", push
+    if session.status.word == "dnd":
+        return "do not disturb", "the session ends it itself: ask its agent to call set_status with idle"
+    if session.trouble == "taken_but_not_shown":
+        fix = "it gets them when it calls check_messages; Claude Code's setting crossSessionInbound may hold or refuse them"
+        return "it took messages and nothing proves that they were shown", fix
+    if session.trouble:
+        return f"messages cannot be pushed to it ({session.trouble})", "it gets them when it calls check_messages"
+    return "", ""

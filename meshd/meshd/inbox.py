@@ -5,18 +5,20 @@ Judging fails closed, in this order (crypto design 2.6): shape, seen before, pre
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import apsw
 import trio
 
 from mesh_protocol.envelope import Outer, SignedMessage, open_envelope, outer_hash, parse_outer
+from mesh_protocol.fan import GroupOuter, is_group_envelope, parse_group_outer
+from mesh_protocol.group_envelope import open_group
 from mesh_protocol.ids import DeviceId, MsgId
 from mesh_protocol.io.sqlite import Pending
 from mesh_protocol.keys import CryptoError, verify_prekey
-from mesh_protocol.receipt import Bounce
+from mesh_protocol.receipt import MAX_REASON, Bounce
 from meshd.doubts import LATE_MS
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
@@ -29,6 +31,7 @@ from meshd.store import outbox as sent
 from meshd.store.inbox import InboxRow
 from meshd.store.meshes import set_stream_got
 from meshd.store.outbox import DeliveryRow, MessageRow
+from meshd.voids import take_void
 
 log = get_logger("inbox")
 
@@ -37,42 +40,51 @@ MAX_BOUNCES: Final = 32
 BOUNCE_LIFETIME_MS: Final = 7 * 24 * 3600 * 1000
 
 
+AnyOuter: TypeAlias = Outer | GroupOuter
+
+
 class Verdict(NamedTuple):
     """What is to become of an arrived envelope: `take`, `seen`, `wait` (a newer chain is needed), `bounce`, `drop`."""
 
     kind: str
     why: str = ""
-    outer: Outer | None = None
+    outer: AnyOuter | None = None
     signed: SignedMessage | None = None
 
 
 class Address(NamedTuple):
-    """Who on this machine a session label means. `known` is false when no session was ever called that."""
+    """Who on this machine a session label means. `known` is false when no session was ever called that.
+
+    `name` is what the message is filed under: the session's own name, or what the label says of someone else.
+    """
 
     session_key: str
     person: bool
     known: bool
+    name: str = ""
 
 
 class Stored(NamedTuple):
-    """What a commit did: the inbox row to surface (0: none), and own messages that got further."""
+    """What a commit did: the inbox rows to surface, and own messages that got further."""
 
-    row: int
+    rows: tuple[int, ...]
     changed: tuple[MsgId, ...]
 
 
-NOTHING: Final = Stored(0, ())
+NOTHING: Final = Stored((), ())
 
 
 @dataclass(slots=True, eq=False)
 class Inbox:
-    """`address` finds a session by label, `receipts_due` wakes a mesh's receipts, `surfaced` starts the ladder."""
+    """`addresses` finds everybody here whom a label means, `receipts_due` wakes a mesh's receipts, `surfaced` starts the ladder,
+    `profile` keeps what a device says of its groups."""
 
     node: Node
     outbox: Outbox
-    address: Callable[[Mesh, str], Address]
+    addresses: Callable[[Mesh, str], list[Address]]
     receipts_due: Callable[[Mesh], None]
     surfaced: Callable[[int], None]
+    profile: Callable[[Mesh, SignedMessage], Pending[Stored]]
     _bounces: Counter[DeviceId] = field(default_factory=Counter)
     _gap: trio.Event = field(default_factory=trio.Event)
 
@@ -91,7 +103,7 @@ class Inbox:
     def judge(self, mesh: Mesh, envelope: bytes) -> Verdict:
         """Open and check an envelope from the broker. Changes nothing."""
         try:
-            outer = parse_outer(envelope)
+            outer = parse_group_outer(envelope) if is_group_envelope(envelope) else parse_outer(envelope)
         except CryptoError as error:
             return Verdict("drop", str(error))
         if outer.mesh_id != mesh.id or outer.to_device != self.node.device:
@@ -106,12 +118,15 @@ class Inbox:
         if prekey is None:
             return Verdict("bounce", "prekey_gone", outer)
         try:
-            signed = open_envelope(outer, prekey)
+            if isinstance(outer, GroupOuter):
+                signed = open_group(outer, prekey, mesh.row.member)
+            else:
+                signed = open_envelope(outer, prekey)
         except CryptoError:
             return Verdict("bounce", "unreadable", outer)
         return self._judge_message(mesh, outer, signed)
 
-    def _judge_message(self, mesh: Mesh, outer: Outer, signed: SignedMessage) -> Verdict:
+    def _judge_message(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Verdict:
         message = signed.message
         if mesh.state.devices[outer.from_device].member_id != message.from_member:
             return Verdict("drop", "its device belongs to another member than it says", outer)
@@ -124,7 +139,7 @@ class Inbox:
             return Verdict("fork", "its author has another history of the membership", outer, signed)
         return Verdict("take", outer=outer, signed=signed)
 
-    def commit(self, mesh: Mesh, outer: Outer, signed: SignedMessage) -> Pending[Stored]:
+    def commit(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Pending[Stored]:
         """Queue the one transaction that makes a judged message ours."""
         match signed.message.kind:
             case "text":
@@ -133,10 +148,27 @@ class Inbox:
                 return self._commit_receipts(mesh, outer, signed)
             case "bounce":
                 return self._commit_bounce(mesh, outer, signed)
+            case "profile":
+                return self.profile(mesh, signed)
+            case "void":
+                return self._commit_void(mesh, outer, signed)
             case _:  # of a newer member: verified, noted, and left to a daemon that knows it
                 return self.node.db.submit(self._mark_only(outer))
 
-    def _mark_only(self, outer: Outer) -> Callable[[apsw.Connection], Stored]:
+    def _commit_void(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Pending[Stored]:
+        """Numbers that the sender gave up are no gap in its stream."""
+        missing, keep = take_void(mesh, signed, self.node.now())
+        if missing:
+            self._gap.set()
+        mark = self._mark_only(outer)
+
+        def work(tx: apsw.Connection) -> Stored:
+            keep(tx)
+            return mark(tx)
+
+        return self.node.db.submit(work)
+
+    def _mark_only(self, outer: AnyOuter) -> Callable[[apsw.Connection], Stored]:
         now = self.node.now()
 
         def work(tx: apsw.Connection) -> Stored:
@@ -145,49 +177,57 @@ class Inbox:
 
         return work
 
-    def _commit_text(self, mesh: Mesh, outer: Outer, signed: SignedMessage) -> Pending[Stored]:
+    def _commit_text(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Pending[Stored]:
+        """A row for everybody here whom it means, and one `stored` for all of them."""
         message = signed.message
         now = self.node.now()
-        address = self.address(mesh, message.to_session)
-        row = InboxRow(
-            row=0,
-            mesh=mesh.id,
-            msg_id=message.msg_id,
-            from_device=message.from_device,
-            from_member=message.from_member,
-            from_session=message.from_session,
-            origin=message.origin,
-            to_session=message.to_session,
-            session_key=address.session_key,
-            person=int(address.person),
-            lane=message.lane,
-            reply_to=message.reply_to,
-            conv=message.conv_id,
-            created_ms=message.created_ms,
-            stored_ms=now,
-            expires_ms=message.expires_ms,
-            content=self.node.seal("inbox", "content", message.from_device + message.msg_id, message.content),
-            attempt=outer.attempt,
-            message_hash=signed.hash,
-            n=0,
-            path="mesh",
-        )
-        state = "stored" if address.known else "no_such_session"
-        reason = "" if address.known else "no session of that name; it waits in the person's inbox"
+        addresses = self.addresses(mesh, message.to_session)
+        content = self.node.seal("inbox", "content", message.from_device + message.msg_id, message.content)
+        rows = [
+            InboxRow(
+                row=0,
+                mesh=mesh.id,
+                msg_id=message.msg_id,
+                from_device=message.from_device,
+                from_member=message.from_member,
+                from_session=message.from_session,
+                origin=message.origin,
+                to_session=address.name,
+                session_key=address.session_key,
+                person=int(address.person),
+                lane=message.lane,
+                reply_to=message.reply_to,
+                conv=message.conv_id,
+                created_ms=message.created_ms,
+                stored_ms=now,
+                expires_ms=message.expires_ms,
+                content=content,
+                attempt=outer.attempt,
+                message_hash=signed.hash,
+                n=0,
+                path="mesh",
+                audience=audience_of(message.to_session),
+            )
+            for address in addresses
+        ]
+        state, reason = _judge_addresses(addresses)
         if mesh.note_got(message.from_device, message.stream_seq, now):
             self._gap.set()
+        reached = self.node.seams.reached
 
         def work(tx: apsw.Connection) -> Stored:
             if not store.mark_seen(tx, message.from_device, message.msg_id, now):
                 return NOTHING
-            number = store.add_inbox(tx, row)
-            store.owe_receipt(tx, row, number, state=state, at_ms=now, session="", evidence="commit", reason=reason)
+            numbers = [store.add_inbox(tx, row) for row in rows]
+            first = numbers[0]
+            store.owe_receipt(tx, rows[0], first, state=state, at_ms=now, session="", evidence="commit", reason=reason)
             set_stream_got(tx, mesh.id, message.from_device, message.stream_seq)
-            return Stored(number, ())
+            reached("FP-12")
+            return Stored((*numbers,), ())
 
         return self.node.db.submit(work)
 
-    def _commit_receipts(self, mesh: Mesh, outer: Outer, signed: SignedMessage) -> Pending[Stored]:
+    def _commit_receipts(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Pending[Stored]:
         now = self.node.now()
         try:
             facts = read_facts(signed)
@@ -198,11 +238,11 @@ class Inbox:
         def work(tx: apsw.Connection) -> Stored:
             if not store.mark_seen(tx, outer.from_device, outer.msg_id, now):
                 return NOTHING
-            return Stored(0, tuple(f.msg_id for f in facts if sent.apply_receipt(tx, outer.from_device, f)))
+            return Stored((), tuple(f.msg_id for f in facts if sent.apply_receipt(tx, outer.from_device, f)))
 
         return self.node.db.submit(work)
 
-    def _commit_bounce(self, mesh: Mesh, outer: Outer, signed: SignedMessage) -> Pending[Stored]:
+    def _commit_bounce(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Pending[Stored]:
         """Seal anew with the prekey that the bounce brings, or end the delivery. Counts only for the very bytes we sent."""
         mark = self._mark_only(outer)
         try:
@@ -231,18 +271,18 @@ class Inbox:
         def work(tx: apsw.Connection) -> Stored:
             mark(tx)
             if resealed is not None:
-                sent.set_envelope(tx, resealed)
+                sent.set_envelopes(tx, [resealed])
             else:
                 ended = "unreadable" if bounce.reason in ("prekey_gone", "unreadable") else bounce.reason
                 sent.set_ended(tx, bounce.msg_id, outer.from_device, ended, "bounced by the recipient")
-            return Stored(0, (bounce.msg_id,))
+            return Stored((), (bounce.msg_id,))
 
         pending = self.node.db.submit(work)
         if resealed is not None:  # kept before it is sent for the first time, so that every retry is the same bytes
             pending.settled(lambda: self.outbox.queue(mesh.id).offer([resealed] if pending.succeeded else []))
         return pending
 
-    def bounce(self, mesh: Mesh, outer: Outer, envelope: bytes, reason: str) -> Pending[None] | None:
+    def bounce(self, mesh: Mesh, outer: AnyOuter, envelope: bytes, reason: str) -> Pending[None] | None:
         """Tell the sender's device that its envelope could not be opened. None: it has had enough of these."""
         if self._bounces[outer.from_device] >= MAX_BOUNCES:
             return None
@@ -293,3 +333,18 @@ class Inbox:
         pending = node.db.submit(work)
         pending.settled(lambda: self.outbox.queue(mesh.id).offer([delivery] if pending.succeeded else []))
         return pending
+
+
+def audience_of(label: str) -> str:
+    """What of a label means many: groups and `*`, as their sender named them."""
+    return ",".join(part for part in label.split(",") if part == "*" or part.startswith("@"))
+
+
+def _judge_addresses(addresses: Sequence[Address]) -> tuple[str, str]:
+    """The state and reason of the first receipt: a message that nobody here was known for waits with the person."""
+    unknown = [address.name for address in addresses if not address.known]
+    if not unknown:
+        return "stored", ""
+    if len(unknown) == len(addresses):
+        return "no_such_session", "no session of that name; it waits in the person's inbox"
+    return "stored", f"not here: {', '.join(unknown)}".encode()[:MAX_REASON].decode("utf-8", "ignore")

@@ -160,6 +160,7 @@ class MeshMaking:
             if first:
                 store.set_meta(tx, "default_mesh", mesh.id)
 
+        node.seams.reached("FP-18")
         await node.db.write(work)
         node.meshes[mesh.id] = mesh
         if first:

@@ -1,21 +1,23 @@
 """The durable outbox: a message is on the disk before `send` returns, and stays until a signed receipt or its expiry."""
 
-import heapq
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple
 
 import apsw
 import trio
 
-from mesh_protocol.ids import DeviceId, MeshId, MsgId
+from mesh_protocol.envelope import MAX_LABEL
+from mesh_protocol.ids import DeviceId, MemberId, MeshId, MsgId
 from mesh_protocol.names import compare_form
 from mesh_protocol.op import MAX_TEXT
+from mesh_protocol.pae import BadEncoding
 from mesh_protocol.wire.errors import MeshError
 from meshd.mesh import Mesh
 from meshd.node import Node
-from meshd.sealing import seal_delivery
+from meshd.sealing import seal_delivery, seal_shared, wrap_deliveries
+from meshd.sendqueue import SendQueue
 from meshd.store import outbox as store
 from meshd.store.meshes import set_stream_sent
 from meshd.store.outbox import LANES, DeliveryRow, MessageRow
@@ -31,7 +33,8 @@ SMALL_FANOUT: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A message before it has an id. `scope` is the calling session or user, which an idempotency key belongs to."""
+    """A message before it has an id. `scope` is the calling session or user, which an idempotency key belongs to;
+    `audience` is what the caller wrote where that was more than names (`@group`, `*`)."""
 
     mesh: Mesh
     recipients: Sequence[Recipient]
@@ -43,85 +46,32 @@ class Draft:
     conv: bytes
     scope: str
     idem_key: str
+    audience: str = ""
+    wanted: Sequence[str] = ()
+    """The targets in full as the caller named them: the same ones may mean others by the time he asks again."""
 
     def fingerprint(self) -> bytes:
         """What must be equal for two requests to be the same one."""
-        parts = [self.text, self.lane, self.reply_to.hex(), *sorted(compare_form(r.to) for r in self.recipients)]
+        parts = [
+            self.text,
+            self.lane,
+            self.reply_to.hex(),
+            *(self.wanted or sorted(compare_form(r.to) for r in self.recipients)),
+        ]
         return sha256(b"".join(len(p.encode()).to_bytes(8, "little") + p.encode() for p in parts)).digest()
 
 
-Way: TypeAlias = tuple[DeviceId, int]
-"""Recipient device and lane: what is kept in order."""
-
-
-@dataclass(slots=True)
-class SendQueue:
-    """What waits for one mesh's broker. In memory only; the disk has the truth.
-
-    Each way (device and lane) has one delivery in hand at a time, the lowest number of its stream first: whatever is
-    refused and tried again, nothing overtakes it. Among the ways the more urgent lane goes first, then who waits longest.
-    """
-
-    more: trio.Event = field(default_factory=trio.Event)
-    _ways: dict[Way, list[tuple[int, int, MsgId, DeliveryRow]]] = field(default_factory=dict)
-    _heads: list[tuple[int, int, Way]] = field(default_factory=list)
-    _busy: set[Way] = field(default_factory=set)
-    _known: set[tuple[MsgId, DeviceId, int]] = field(default_factory=set)
-
-    def offer(self, deliveries: Iterable[DeliveryRow]) -> None:
-        """Add what is not here or in hand already."""
-        for row in deliveries:
-            mark = (row.msg_id, row.device, row.attempt)
-            if mark not in self._known:
-                self._known.add(mark)
-                self._push(row)
-
-    def take(self) -> DeliveryRow | None:
-        """The next delivery of a way that has none in hand. It must be given to `done` or `put_back`."""
-        while self._heads:
-            way = heapq.heappop(self._heads)[2]
-            rows = self._ways.get(way)
-            if rows and way not in self._busy:
-                self._busy.add(way)
-                return heapq.heappop(rows)[3]
-        return None
-
-    def put_back(self, row: DeliveryRow) -> None:
-        """Return what was taken and could not be sent yet."""
-        self._busy.discard((row.device, row.lane))
-        self._push(row)
-
-    def done(self, row: DeliveryRow) -> None:
-        """What was taken is sent, or never will be."""
-        self._known.discard((row.msg_id, row.device, row.attempt))
-        self._busy.discard((row.device, row.lane))
-        self._show((row.device, row.lane))
-
-    def reset(self) -> None:
-        """A new connection: nothing is in hand."""
-        self._ways.clear()
-        self._heads.clear()
-        self._busy.clear()
-        self._known.clear()
-
-    def _push(self, row: DeliveryRow) -> None:
-        way = (row.device, row.lane)
-        heapq.heappush(self._ways.setdefault(way, []), (row.stream_seq, row.queued_ms, row.msg_id, row))
-        self._show(way)
-
-    def _show(self, way: Way) -> None:
-        """Let `take` know of a way. One that it knows already is passed over when its turn comes."""
-        rows = self._ways.get(way)
-        if not rows:
-            self._ways.pop(way, None)
-        elif way not in self._busy:
-            heapq.heappush(self._heads, (way[1], rows[0][1], way))
-            self.more.set()
-
-
-LocalStore = Callable[[MessageRow, DeliveryRow, bytes], Callable[[apsw.Connection], int]]
+LocalStore = Callable[[MessageRow, DeliveryRow, bytes], Callable[[apsw.Connection], list[int]]]
 """Prepares, in the event loop, what stores a delivery to this same device within the sender's transaction; that then
-returns the number of the inbox row."""
+returns the numbers of the inbox rows."""
+
+
+class Target(NamedTuple):
+    """One recipient device of a message, and the label that says for whom on it."""
+
+    device: DeviceId
+    member: MemberId
+    label: str
 
 
 class Outbox:
@@ -165,21 +115,24 @@ class Outbox:
         if earlier is not None:
             return earlier
         self._require_room(draft)
-        message = self._message(draft, text)
-        rows = self._deliveries(draft, message, text)
+        message, rows = self._deliveries(draft, self._message(draft, text), text)
         store_local = [self._store_local(message, row, text) for row in rows if row.path == "local"]
         local: list[int] = []
+        reached = self._node.seams.reached
 
         def work(tx: apsw.Connection) -> None:
             local.clear()
             store.add_message(tx, message, rows)
-            local.extend(store_one(tx) for store_one in store_local)
+            reached("FP-02")
+            for store_one in store_local:
+                local.extend(store_one(tx))
             for row in rows:
                 if row.stream_seq:
                     set_stream_sent(tx, row.mesh, row.device, row.stream_seq)
 
         if draft.idem_key:
             self._storing[keyed] = trio.Event()
+        reached("FP-01")
         pending = self._node.db.submit(work)
         pending.settled(lambda: self._settled(draft, rows, local, stored=pending.succeeded))
         await pending.wait()
@@ -203,6 +156,7 @@ class Outbox:
             if row.stream_seq and not stored:
                 draft.mesh.return_stream(row.device, row.stream_seq)
         if stored:
+            self._node.seams.reached("FP-03")
             self.queue(draft.mesh.id).offer(row for row in rows if row.path == "mesh")
             for inbox_row in local:
                 self._surfaced(inbox_row)
@@ -227,32 +181,62 @@ class Outbox:
             created_ms=now,
             expires_ms=now + LIFETIME_MS,
             content=node.seal("message", "content", msg_id, text),
+            audience=draft.audience,
         )
 
-    def _deliveries(self, draft: Draft, message: MessageRow, text: bytes) -> list[DeliveryRow]:
-        rows: list[DeliveryRow] = []
-        for recipient in draft.recipients:
-            for device in recipient.devices:
-                is_local = device == self._node.device
-                row = DeliveryRow(
-                    msg_id=message.msg_id,
-                    device=device,
-                    mesh=draft.mesh.id,
-                    member=recipient.member,
-                    to_session=recipient.session,
-                    path="local" if is_local else "mesh",
-                    lane=LANES.index(draft.lane),
-                    stream_seq=0 if is_local else draft.mesh.next_stream(device),
-                    attempt=0,
-                    envelope=None,
-                    message_hash=None,
-                    outer_hash=None,
-                    expires_ms=message.expires_ms,
-                    queued_ms=message.created_ms,
-                    stored_ms=message.created_ms if is_local else 0,
-                )
-                if not is_local and len(rows) < SMALL_FANOUT:
-                    # Sealed now where the prekey is at hand: then the first transmission needs no commit of its own.
-                    row = seal_delivery(self._node, draft.mesh, message, text, row) or row
-                rows.append(row)
-        return rows
+    def _deliveries(self, draft: Draft, message: MessageRow, text: bytes) -> tuple[MessageRow, list[DeliveryRow]]:
+        """The message and a delivery for each device. To several devices it is sealed once, with its key for each."""
+        rows = [self._delivery(draft, message, target) for target in _targets(draft.recipients)]
+        away = [row for row in rows if row.path == "mesh"]
+        here = [row for row in rows if row.path == "local"]
+        node, mesh = self._node, draft.mesh
+        # Sealed now where the prekeys are at hand: then the first transmission needs no commit of its own.
+        if len(away) > 1:
+            try:
+                message, away = seal_shared(node, mesh, message, text, away)
+            except BadEncoding:
+                for row in reversed(away):
+                    mesh.return_stream(row.device, row.stream_seq)
+                raise MeshError(
+                    "too_large", what="the message with its recipients", size=len(text), limit=MAX_TEXT
+                ) from None
+            sealed = {row.device: row for row in wrap_deliveries(node, mesh, message, away[:SMALL_FANOUT])}
+            away = [sealed.get(row.device, row) for row in away]
+        else:
+            away = [seal_delivery(node, mesh, message, text, row) or row for row in away]
+        return message, [*here, *away]
+
+    def _delivery(self, draft: Draft, message: MessageRow, target: Target) -> DeliveryRow:
+        is_local = target.device == self._node.device
+        return DeliveryRow(
+            msg_id=message.msg_id,
+            device=target.device,
+            mesh=draft.mesh.id,
+            member=target.member,
+            to_session=target.label,
+            path="local" if is_local else "mesh",
+            lane=LANES.index(draft.lane),
+            stream_seq=0 if is_local else draft.mesh.next_stream(target.device),
+            attempt=0,
+            envelope=None,
+            message_hash=None,
+            outer_hash=None,
+            expires_ms=message.expires_ms,
+            queued_ms=message.created_ms,
+            stored_ms=message.created_ms if is_local else 0,
+        )
+
+
+def _targets(recipients: Sequence[Recipient]) -> list[Target]:
+    """Each device once, with the labels of all its recipients joined. Raises `MeshError` before anything is changed."""
+    labels: dict[DeviceId, dict[str, None]] = {}
+    members: dict[DeviceId, MemberId] = {}
+    for recipient in recipients:
+        for device in recipient.devices:
+            labels.setdefault(device, {})[recipient.session] = None
+            members[device] = recipient.member
+    targets = [Target(device, members[device], ",".join(found)) for device, found in labels.items()]
+    for target in targets:
+        if len(target.label.encode()) > MAX_LABEL:
+            raise MeshError("bad_request", what="too many sessions of one machine: name a group, or send two messages")
+    return targets

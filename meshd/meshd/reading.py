@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import apsw
 
 from mesh_protocol.ids import MsgId
-from meshd.inbox import Address
+from meshd.inbox import Address, audience_of
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.store import inbox as store
@@ -14,36 +14,42 @@ from meshd.store.outbox import DeliveryRow, MessageRow
 
 
 def store_local(
-    node: Node, mesh: Mesh, address: Address, message: MessageRow, delivery: DeliveryRow, text: bytes
-) -> Callable[[apsw.Connection], int]:
-    """What stores a message between sessions of this device: no broker, no envelope, no receipt mail (path `local`)."""
-    row = InboxRow(
-        row=0,
-        mesh=message.mesh,
-        msg_id=message.msg_id,
-        from_device=delivery.device,
-        from_member=mesh.row.member,
-        from_session=message.from_session,
-        origin=message.origin,
-        to_session=delivery.to_session,
-        session_key=address.session_key,
-        person=int(address.person),
-        lane=message.lane,
-        reply_to=message.reply_to,
-        conv=message.conv,
-        created_ms=message.created_ms,
-        stored_ms=message.created_ms,
-        expires_ms=message.expires_ms,
-        content=node.seal("inbox", "content", delivery.device + message.msg_id, text),
-        attempt=0,
-        message_hash=b"",
-        n=0,
-        path="local",
-    )
+    node: Node, mesh: Mesh, addresses: Sequence[Address], message: MessageRow, delivery: DeliveryRow, text: bytes
+) -> Callable[[apsw.Connection], list[int]]:
+    """What stores a message between sessions of this device, a row for each of them: no broker, no envelope, no receipt
+    mail (path `local`)."""
+    content = node.seal("inbox", "content", delivery.device + message.msg_id, text)
+    rows = [
+        InboxRow(
+            row=0,
+            mesh=message.mesh,
+            msg_id=message.msg_id,
+            from_device=delivery.device,
+            from_member=mesh.row.member,
+            from_session=message.from_session,
+            origin=message.origin,
+            to_session=address.name,
+            session_key=address.session_key,
+            person=int(address.person),
+            lane=message.lane,
+            reply_to=message.reply_to,
+            conv=message.conv,
+            created_ms=message.created_ms,
+            stored_ms=message.created_ms,
+            expires_ms=message.expires_ms,
+            content=content,
+            attempt=0,
+            message_hash=b"",
+            n=0,
+            path="local",
+            audience=audience_of(delivery.to_session),
+        )
+        for address in addresses
+    ]
 
-    def work(tx: apsw.Connection) -> int:
+    def work(tx: apsw.Connection) -> list[int]:
         store.mark_seen(tx, delivery.device, message.msg_id, message.created_ms)
-        return store.add_inbox(tx, row)
+        return [store.add_inbox(tx, row) for row in rows]
 
     return work
 
@@ -97,6 +103,18 @@ class Reading:
         self._announce([row])
         return shown
 
+    async def demote(self, row: InboxRow, reason: str) -> None:
+        """A `now` of too many waits as `next` does; its sender is told why."""
+        now = self._node.now()
+
+        def work(tx: apsw.Connection) -> None:
+            tx.execute("UPDATE inbox SET lane='next' WHERE row=? AND lane='now'", (row.row,))
+            if tx.changes():
+                _tell(tx, row, "stored", now, "", "", reason)
+
+        await self._node.db.write(work)
+        self._announce([row])
+
     async def mark_turn(self, row: InboxRow, at_ms: int, session: str, evidence: str) -> bool:
         """There is evidence that the session began a turn after it was shown this message."""
 
@@ -121,10 +139,15 @@ class Reading:
         self._node.events.publish("inbox")
 
 
-def _tell(tx: apsw.Connection, row: InboxRow, state: str, at_ms: int, session: str, evidence: str) -> None:
+def _tell(
+    tx: apsw.Connection, row: InboxRow, state: str, at_ms: int, session: str, evidence: str, reason: str = ""
+) -> None:
     """Owe the sender's device a receipt, or, on this same device, note the fact at once."""
     if row.path != "local":
-        store.owe_receipt(tx, row, row.row, state=state, at_ms=at_ms, session=session, evidence=evidence)
+        store.owe_receipt(tx, row, row.row, state=state, at_ms=at_ms, session=session, evidence=evidence, reason=reason)
+        return
+    if state == "stored":
+        tx.execute("UPDATE delivery SET reason=? WHERE msg_id=? AND device=?", (reason, row.msg_id, row.from_device))
         return
     column = "turn_ms" if state == "turn_started" else "shown_ms"
     tx.execute(

@@ -1,9 +1,10 @@
-"""What is not deterministic, passed in: the clock, randomness, and where threads' work is done."""
+"""What is not deterministic, passed in: the clock, randomness, where threads' work is done, and when the process dies."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
+from mesh_protocol.crashpoints import Reached, unnoticed
 from mesh_protocol.io.sqlite import Worker
 
 Clock: TypeAlias = Callable[[], int]
@@ -30,6 +31,7 @@ class Seams:
     threads: Threads
     worker: Callable[[str], Worker]
     """Makes the worker of a database, by its name."""
+    reached: Reached = unnoticed
 
 
 def jitter(rng: Rng, ceiling: float) -> float:

@@ -12,7 +12,8 @@ import apsw
 import trio
 
 from mesh_protocol.ids import DeviceId
-from mesh_protocol.io.sqlite import Database, ThreadWorker, WrongDatabase, found_no_room
+from mesh_protocol.io.sqlite import Database, ThreadWorker, WrongDatabase
+from mesh_protocol.io.wal import found_no_room
 from mesh_protocol.keys import CryptoError
 from mesh_protocol.wire.errors import MeshError
 from meshd.app import App, open_database, remember_identity

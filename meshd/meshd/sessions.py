@@ -13,6 +13,7 @@ from mesh_protocol.envelope import MAX_SESSION
 from mesh_protocol.ids import MeshId
 from meshd.claude.formats import ClaudeSession, is_claude_program
 from meshd.claude.registry import NoSession, Registry, config_dir
+from meshd.endings import lives, wait_end
 from meshd.inbox import Address
 from meshd.log import get_logger
 from meshd.mesh import Mesh
@@ -52,13 +53,22 @@ class Session:
     ids: set[str] = field(default_factory=set)
     alive: bool = True
     ended_ms: int = 0
+    mode: str = "push"
+    """How it wants its messages: push, inbox (only when it asks), or off (nothing; they wait)."""
     trouble: str = ""
     """Why messages do not reach it by push, for doctor."""
+    stirred: trio.Event = field(default_factory=trio.Event)
+    """Set, and made anew, when something changed that what waits for it may have waited for."""
 
     @property
     def start(self) -> int:
         """Process start time in the system's unit."""
         return int(self.claude.proc_start) if self.claude.proc_start.isdecimal() else 0
+
+    def stir(self) -> None:
+        """Wake who waits for a change of this session."""
+        self.stirred.set()
+        self.stirred = trio.Event()
 
     def row(self) -> SessionRow:
         return SessionRow(
@@ -75,6 +85,7 @@ class Session:
             self.wish,
             self.started_ms,
             self.ended_ms,
+            self.mode,
         )
 
 
@@ -112,6 +123,7 @@ class Sessions:
                 ids={row.session_id, claude.session_id},
                 alive=alive,
                 ended_ms=row.ended_ms or (0 if alive else now),
+                mode=row.mode,
             )
             self._sessions[row.key] = session
 
@@ -187,7 +199,8 @@ class Sessions:
         """Who a session label of an arriving message means here. `sender`: the session of this machine that wrote it."""
         if not label:
             live = self.in_mesh(mesh.id)
-            return Address(live[0].key if len(live) == 1 and live[0].name != sender else "", True, True)
+            taken = len(live) == 1 and live[0].name != sender and live[0].mode == "push"
+            return Address(live[0].key if taken else "", True, True)
         for session in sorted(self._sessions.values(), key=lambda s: (not s.alive, -s.started_ms)):
             home = self.mesh_of(session)
             if home is not None and home.id == mesh.id and session.name.casefold() == label.casefold():
@@ -220,6 +233,9 @@ class Sessions:
         if known is not None:
             self._update(known, claude)
             return known
+        for session in self.live():
+            if not lives(self.processes, session.claude.pid, session.start):
+                self._end(session)  # we are asked before we are told of its end
         now = self.node.now()
         # `--resume` in another process: the session comes back with its name and its inbox, if the old one is gone.
         earlier = [s for s in self._sessions.values() if not s.alive and claude.session_id in s.ids]
@@ -291,7 +307,16 @@ class Sessions:
         if session.status.word != before:
             self._status_changed(session)
 
+    def set_mode(self, session: Session, mode: str) -> None:
+        """Say how a session wants its messages from now on: push, inbox or off. Kept across restarts and `--resume`."""
+        session.mode = mode
+        self._save(session)
+        self.changed()
+        self.node.events.publish("session", name=session.name, alive=session.alive)
+        session.stir()
+
     def _status_changed(self, session: Session) -> None:
+        session.stir()
         self.changed()
         self.node.events.publish("status", session=session.key, status=session.status.word)
 
@@ -320,29 +345,10 @@ class Sessions:
         self.node.db.submit(lambda tx: put_session(tx, row))
 
     async def _watch_end(self, session: Session) -> None:
-        pid, start = session.claude.pid, session.start
-        try:
-            descriptor = os.pidfd_open(pid)
-        except (OSError, AttributeError):  # gone, or a system without pidfd
-            await self._poll_end(pid, start)
-        else:
-            try:
-                if self._lives(pid, start):  # else the number is another's by now
-                    await trio.lowlevel.wait_readable(descriptor)
-            finally:
-                os.close(descriptor)
+        pid = session.claude.pid
+        await wait_end(self.processes, pid, session.start)
         if session.claude.pid == pid:
             self._end(session)
-
-    async def _poll_end(self, pid: int, start: int) -> None:
-        while True:  # for another process's end there is nothing to wait on
-            if not self._lives(pid, start):
-                return
-            await trio.sleep(POLL_S)
-
-    def _lives(self, pid: int, start: int) -> bool:
-        process = self.processes.look(pid)
-        return process is not None and process.start == start
 
     def _end(self, session: Session) -> None:
         if not session.alive:
@@ -351,6 +357,7 @@ class Sessions:
         session.ended_ms = self.node.now()
         log.info("session ended", pid=session.claude.pid)
         self._save(session)
+        session.stir()
         self.changed()
         self.node.events.publish("session", name=session.name, alive=False)
 

@@ -229,12 +229,39 @@ class AcceptAnswer(Answer, frozen=True):
         "too_large",
         "bad_envelope",
         "storage_full",
+        "out_of_turn",
     ),
 )
 class MailSend(Request, frozen=True):
-    """Accept an envelope for another device of the mesh. Body: the envelope, whose outer fields say from, to and which."""
+    """Accept an envelope for another device of the mesh. Body: the envelope, whose outer fields say from, to and which.
+
+    After a refusal that ends by itself (`rate_limited`, `mailbox_full`, `storage_full`) all that is under way to the same
+    device in the same lane is refused as `out_of_turn`, so that nothing overtakes; one sent with `again`, when no other of
+    them is under way, opens the way anew.
+    """
 
     mesh: Bytes32
+    again: bool = False
+
+
+class FanAnswer(Answer, frozen=True):
+    """Body: the outcomes (`fan.pack_outcomes`), one for each wrap, in their order."""
+
+    accepted: Count
+
+
+@op(
+    "mail.fan",
+    answer=FanAnswer,
+    tier=Tier.AGENT,
+    errors=("not_allowed", "too_large", "bad_envelope", "rate_limited"),
+)
+class MailFan(Request, frozen=True):
+    """Accept one message for many devices: the ciphertext is kept once. Body: the fan-out. What is accepted is so in one
+    commit; each recipient's refusal is his own. `again` as for `mail.send`, for all of them."""
+
+    mesh: Bytes32
+    again: bool = False
 
 
 class ResumeAnswer(Answer, frozen=True):

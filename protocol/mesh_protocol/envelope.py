@@ -59,6 +59,8 @@ MAX_ENVELOPE = 256 * 1024
 """Bytes of a whole outer envelope. 64 KiB of text and its padding fit several times."""
 MAX_ATTEMPT = 255
 MAX_SESSION = 128
+MAX_LABEL = 512
+"""Bytes of the label that says for which sessions of its device a message is: names joined by commas, a group, `*`."""
 MAX_KIND = 32
 MAX_CONTENT_TYPE = 128
 CONV_ID_SIZE = 16
@@ -117,7 +119,7 @@ class Outer:
         require_size(self.to_device, DEVICE_ID_SIZE, "to_device")
         require_size(self.msg_id, MSG_ID_SIZE, "msg_id")
         require_number(self.attempt, 0, MAX_ATTEMPT, "attempt")
-        _require_lane(self.lane)
+        require_lane(self.lane)
         require_number(self.expires_ms, 0, MAX_INT, "expires_ms")
         require_number(self.prekey_id, 0, MAX_INT, "prekey_id")
         require_size(self.enc, hpke.ENC_SIZE, "enc")
@@ -216,14 +218,14 @@ class Message:
             raise BadEncoding("origin must be human or agent")
         require_size(self.to_member, MEMBER_ID_SIZE, "to_member")
         require_size(self.to_device, DEVICE_ID_SIZE, "to_device")
-        require_text(self.to_session, 0, MAX_SESSION, "to_session")
+        require_text(self.to_session, 0, MAX_LABEL, "to_session")
         require_size(self.msg_id, MSG_ID_SIZE, "msg_id")
         require_size(self.conv_id, CONV_ID_SIZE, "conv_id")
         require_number(self.stream_seq, 0, MAX_INT, "stream_seq")
         require_number(self.created_ms, 0, MAX_INT, "created_ms")
         require_number(self.expires_ms, 0, MAX_INT, "expires_ms")
         require_text(self.kind, 1, MAX_KIND, "kind")
-        _require_lane(self.lane)
+        require_lane(self.lane)
         if self.reply_to:
             require_size(self.reply_to, MSG_ID_SIZE, "reply_to")
         require_text(self.content_type, 0, MAX_CONTENT_TYPE, "content_type")
@@ -299,7 +301,8 @@ def open_envelope(outer: Outer, prekey: PrekeyPrivate) -> SignedMessage:
     return SignedMessage(message, raw, sha256(raw).digest())
 
 
-def _require_lane(lane: str) -> None:
+def require_lane(lane: str) -> None:
+    """Raises BadEncoding unless it is one of the three."""
     if lane not in _LANES:
         raise BadEncoding("lane must be now, next or low")
 

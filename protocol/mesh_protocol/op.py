@@ -65,7 +65,8 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """The CLI form: `mesh VERB ARGS… [--flags]`. `args` are positional fields, every other field becomes a flag.
+    """The CLI form: `mesh VERB ARGS… [--flags]`. A verb has one word or two (`outbox cancel`); `args` are positional
+    fields, every other field becomes a flag.
 
     `columns` name the answer's list field and the keys shown of each row; empty: a line a field.
     """

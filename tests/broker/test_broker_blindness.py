@@ -61,7 +61,7 @@ async def use_everything(connect: Connect) -> tuple[Mesh, dict[str, bytes]]:
     await bob_side.resume(mesh)
     for n in range(3):
         body = envelope(mesh, ann, bob, n, text=f"{SEALED} {n}", expires_ms=FAR_MS)
-        await side.call(MailSend(mesh=mesh.id), AcceptAnswer, body)
+        await side.call(MailSend(mesh=mesh.id, again=True), AcceptAnswer, body)
     await bob_side.mail(3)
     await publish(mesh, side, bob_side)
     await be_refused(mesh, side, await connect())

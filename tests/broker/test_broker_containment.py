@@ -58,7 +58,7 @@ async def test_a_bug_beside_a_connection_ends_that_connection_and_no_other(tmp_p
         side = await stand.enter(mesh, bob)
         await side.resume(mesh)
         stand.broker.store.buggy = True  # type: ignore[attr-defined]
-        await ann.call(MailSend(mesh=mesh.id), AcceptAnswer, envelope(mesh, mesh.owner, bob, 1))
+        await ann.call(MailSend(mesh=mesh.id, again=True), AcceptAnswer, envelope(mesh, mesh.owner, bob, 1))
         await side.closed()
         stand.broker.store.buggy = False  # type: ignore[attr-defined]
         assert (await ann.call(Stats(mesh=mesh.id), StatsAnswer)).devices_online == 1

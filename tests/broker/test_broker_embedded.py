@@ -41,7 +41,7 @@ async def test_a_daemon_loads_it_by_name_and_meshes_without_a_token(tmp_path: Pa
         await side.hello(mesh.id, ann.key, create=mesh)
         await side.resume(mesh)
         sent = envelope(mesh, ann, ann, 1, expires_ms=FAR_MS)
-        await side.call(MailSend(mesh=mesh.id), AcceptAnswer, sent)
+        await side.call(MailSend(mesh=mesh.id, again=True), AcceptAnswer, sent)
         assert await side.mail(1) == [(1, sent)]
         nursery.cancel_scope.cancel()
     async with open_embedded(tmp_path / "broker") as broker, trio.open_nursery() as nursery:

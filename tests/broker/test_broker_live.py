@@ -130,7 +130,7 @@ async def test_a_slow_listener_misses_the_oldest_frames_and_none_of_its_mail(tmp
         for body in sent:
             await ann.connection.notify("live.publish", {"mesh": mesh.id, "channel": CHANNEL}, body)
         mail = envelope(mesh, mesh.owner, bob, 1)
-        await ann.call(MailSend(mesh=mesh.id), AcceptAnswer, mail)
+        await ann.call(MailSend(mesh=mesh.id, again=True), AcceptAnswer, mail)
         slow.read_on()
         for n in range(len(sent), len(sent) + 20):
             sent.append(b"%d" % n)

@@ -37,7 +37,7 @@ async def pair(stand: Stand) -> tuple[Mesh, Device, Side, Device, Side]:
 
 
 def send(mesh: Mesh) -> MailSend:
-    return MailSend(mesh=mesh.id)
+    return MailSend(mesh=mesh.id, again=True)
 
 
 async def test_an_envelope_reaches_the_device_it_is_for_unchanged(stand: Stand) -> None:

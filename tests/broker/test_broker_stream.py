@@ -17,7 +17,7 @@ async def filled(stand: Stand, lanes: list[str], size: int = 5) -> tuple[Mesh, D
     await ann.append(mesh, mesh.add_member(bob))
     sent = [envelope(mesh, mesh.owner, bob, n, lane=lane, text="x" * size) for n, lane in enumerate(lanes)]
     for body in sent:
-        await ann.call(MailSend(mesh=mesh.id), AcceptAnswer, body)
+        await ann.call(MailSend(mesh=mesh.id, again=True), AcceptAnswer, body)
     return mesh, bob, ann, sent
 
 
@@ -57,7 +57,7 @@ async def test_mail_that_comes_at_the_same_moment_waits_for_the_answer_to_resume
 async def test_without_resume_nothing_is_pushed(memory_stand: Stand) -> None:
     mesh, bob, ann, _ = await filled(memory_stand, ["now"])
     side = await memory_stand.enter(mesh, bob)
-    await ann.call(MailSend(mesh=mesh.id), AcceptAnswer, envelope(mesh, mesh.owner, bob, 99))
+    await ann.call(MailSend(mesh=mesh.id, again=True), AcceptAnswer, envelope(mesh, mesh.owner, bob, 99))
     await side.call(Stats(mesh=mesh.id), StatsAnswer)
     assert side.waiting("mail") == 0
 
@@ -95,7 +95,7 @@ async def test_an_urgent_envelope_overtakes_what_waits_behind_the_window(tmp_pat
         side = await stand.enter(mesh, bob)
         await side.resume(mesh)
         assert [mseq for mseq, _ in await side.mail(2)] == [1, 2]
-        await ann.call(MailSend(mesh=mesh.id), AcceptAnswer, envelope(mesh, mesh.owner, bob, 99, lane="now"))
+        await ann.call(MailSend(mesh=mesh.id, again=True), AcceptAnswer, envelope(mesh, mesh.owner, bob, 99, lane="now"))
         await side.call(MailAck(mesh=mesh.id, acked=2), Done)
         assert [mseq for mseq, _ in await side.mail(2)] == [6, 3]
 
@@ -152,7 +152,7 @@ async def test_resuming_again_starts_the_stream_again(memory_stand: Stand) -> No
     await side.mail(2)
     await side.resume(mesh)
     assert await side.mail(2) == list(enumerate(sent, 1))
-    await ann.call(MailSend(mesh=mesh.id), AcceptAnswer, envelope(mesh, mesh.owner, bob, 99))
+    await ann.call(MailSend(mesh=mesh.id, again=True), AcceptAnswer, envelope(mesh, mesh.owner, bob, 99))
     assert [mseq for mseq, _ in await side.mail(1)] == [3]
     await side.call(Stats(mesh=mesh.id), StatsAnswer)
     assert side.waiting("mail") == 0
@@ -183,7 +183,7 @@ async def test_a_reader_that_stops_holds_up_nobody_else(memory_stand: Stand) -> 
     await stopped.connection.begin("mail.resume", {"mesh": mesh.id, "acked": 0})
     sent = [envelope(mesh, mesh.owner, cid, 1000 + n) for n in range(50)]
     for body in sent:
-        await ann.call(MailSend(mesh=mesh.id), AcceptAnswer, body)
+        await ann.call(MailSend(mesh=mesh.id, again=True), AcceptAnswer, body)
     assert await reading.mail(50) == list(enumerate(sent, 1))
     pushed = memory_stand.broker.metrics.value("mail_pushed_total") - 50
     assert 0 < pushed < 120, "the reader that stopped was handed more than fits its link"

@@ -11,6 +11,8 @@ from fuzz_bytes import FEW, FUZZ, frozen, hostile, judge
 from mesh_protocol import broker_api
 from mesh_protocol.chain import AddDevice, AddMember, Epoch, Genesis, InviteOpen, Record, decode_body
 from mesh_protocol.envelope import open_envelope, parse_outer
+from mesh_protocol.fan import parse_fan, parse_group_outer, read_wrap
+from mesh_protocol.group_envelope import open_group
 from mesh_protocol.hello import ClientHello, verify_admission, verify_client_hello
 from mesh_protocol.invite import SealedName, open_join_request, parse_link
 from mesh_protocol.keys import CryptoError, PrekeyPrivate, SignedPrekey, SigningKey
@@ -54,6 +56,8 @@ CANONICAL = {
     "device added": AddDevice.decode,
     "invite opened": InviteOpen.decode,
     "envelope": parse_outer,
+    "fan-out": parse_fan,
+    "wrap": read_wrap,
     "prekey": SignedPrekey.decode,
     "sealed name": SealedName.decode,
     "receipt": ReceiptRow.decode,
@@ -71,6 +75,8 @@ OTHERS = {
     "record's body": lambda data: decode_body(Record.decode(data)),
     "chain of one": lambda data: extend(None, [Record.decode(data)]),
     "opened envelope": lambda data: open_envelope(parse_outer(data), PREKEY),
+    "group envelope": parse_group_outer,
+    "opened group envelope": lambda data: open_group(parse_group_outer(data), PREKEY, bytes(16)),
     "receipts": decode_receipts,
     "opened seal": lambda data: open_keys(EpochSeal.decode(data), PREKEY, bytes(32)),
     "opened name": lambda data: open_name(bytes(32), b"subject", data),

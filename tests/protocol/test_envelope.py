@@ -234,7 +234,7 @@ def test_a_ciphertext_that_no_padding_gives_is_refused_unopened(size):
         {"kind": ""},
         {"kind": "k" * 33},
         {"from_session": "s" * 129},
-        {"to_session": "ä" * 65},
+        {"to_session": "ä" * 257},
         {"content_type": "t" * 129},
         {"reply_to": bytes(15)},
         {"msg_id": bytes(17)},

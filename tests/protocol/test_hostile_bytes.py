@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from mesh_mutations import items_of
 from mesh_protocol.chain import AddDevice, AddMember, Epoch, Genesis, InviteOpen, Record, decode_body
 from mesh_protocol.envelope import open_envelope, parse_outer
+from mesh_protocol.fan import parse_fan, parse_group_outer, read_wrap
+from mesh_protocol.group_envelope import open_group
 from mesh_protocol.invite import SealedName, claimed_invite, open_join_request, parse_link
 from mesh_protocol.keys import CryptoError, SignedPrekey, verify
 from mesh_protocol.live import open_live, peek_live
@@ -29,6 +31,10 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "prekey": SignedPrekey.decode,
     "outer": parse_outer,
     "envelope": lambda data: open_envelope(parse_outer(data), BOB),
+    "group outer": parse_group_outer,
+    "group envelope": lambda data: open_group(parse_group_outer(data), BOB, HERE.member("bob")),
+    "fan-out": parse_fan,
+    "wrap": read_wrap,
     "receipts": decode_receipts,
     "receipt row": ReceiptRow.decode,
     "bounce": Bounce.decode,

@@ -25,9 +25,6 @@ RESERVED = frozenset(
         "file-manifest",
         "file-payload",
         "file-wrap",
-        "group-aad",
-        "group-kc",
-        "group-sig",
         "key-request",
         "log-aad",
         "log-key",
@@ -39,7 +36,6 @@ RESERVED = frozenset(
         "snapshot-key",
         "vault-aad",
         "vault-grant",
-        "wrap-info",
     }
 )
 PURPOSE_ARGUMENT = {"pae": 0, "split_pae": 1, "split_signed": 1}

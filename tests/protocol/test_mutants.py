@@ -68,7 +68,10 @@ def test_no_random_alteration_is_accepted(name):
             refused(target.check, data, f"random alteration {number}")
 
 
-@pytest.mark.parametrize("name", ["epoch 2", "add_member 4", "tip", "prekey", "envelope", "epoch seal", "live frame"])
+@pytest.mark.parametrize(
+    "name",
+    ["epoch 2", "add_member 4", "tip", "prekey", "envelope", "epoch seal", "live frame", "group envelope", "fan-out"],
+)
 def test_another_meshs_and_another_authors_object_is_refused(name):
     target = TARGETS[name]
     refused(target.check, target.foreign, "another mesh's object")
@@ -76,7 +79,7 @@ def test_another_meshs_and_another_authors_object_is_refused(name):
         refused(target.check, target.other, "another author's object")
 
 
-@pytest.mark.parametrize("layer", ["message", "live frame"])
+@pytest.mark.parametrize("layer", ["message", "live frame", "message to many"])
 def test_a_recipient_refuses_altered_inner_bytes_sealed_by_someone_who_holds_the_keys(layer):
     count = 0
     for what, check, data in nested_messages(layer):

@@ -10,10 +10,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import vectors_group
 import vectors_mesh
 import vectors_messages
 import vectors_primitives
+import vectors_profile
 import vectors_refused
+import vectors_void
 from vectors_shown import Json
 
 VECTORS = Path(__file__).resolve().parents[2] / "protocol" / "mesh_protocol" / "vectors"
@@ -24,7 +27,10 @@ MAKERS: dict[str, Callable[[], Json]] = {
     "hpke": vectors_primitives.make_hpke,
     "padding": vectors_primitives.make_padding,
     "envelope": vectors_messages.make_envelope,
+    "group": vectors_group.make_group,
     "receipt": vectors_messages.make_receipt,
+    "profile": vectors_profile.make_profile,
+    "void": vectors_void.make_void,
     "hello": vectors_mesh.make_hello,
     "tip": vectors_mesh.make_tip,
     "chain": vectors_mesh.make_chain,

@@ -2,8 +2,10 @@
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import mesh_reference
+from group_samples import FIELDS, ROUTING, ByHand, open_as
 from mesh_protocol import padding
 from mesh_protocol.envelope import Outer, open_envelope, parse_outer, sign_message
 from mesh_protocol.keys import CryptoError, aead_seal, hkdf
@@ -110,6 +112,10 @@ def random_mutant(source: random.Random, target: Target) -> bytes:
 
 def nested_messages(layer: str) -> Iterator[tuple[str, Callable[[bytes], None], bytes]]:
     """Altered signed bytes, sealed afresh with honest padding by a member who holds every key but the author's."""
+    if layer == "message to many":
+        for what, hand in _altered_by_hand():
+            yield what, _open_group, hand.outer()
+        return
     inner_of, seal, check = (
         (_message, _seal_message, _open_message) if layer == "message" else (_frame, _seal_frame, _open_frame)
     )
@@ -133,6 +139,38 @@ def nested_messages(layer: str) -> Iterator[tuple[str, Callable[[bytes], None], 
     yield "no padding", check, seal(good)
     yield "cut before the signature", check, seal(padding.pad(lst(*items)))
     yield "nothing", check, seal(b"")
+
+
+def _altered_by_hand() -> Iterator[tuple[str, ByHand]]:
+    """A message to many, sealed and wrapped afresh with its signature by a recipient, who knows its key."""
+    good = ByHand()
+    kept = replace(good, signature_as=good.signature)
+    for what, changed in list_mutants(list(FIELDS), []):
+        if tuple(changed) != FIELDS:
+            yield what, replace(kept, fields=tuple(changed))
+    for index in range(64):
+        altered = bytearray(good.signature)
+        altered[index] ^= 1 << (index % 8)
+        yield f"byte {index} of the signature", replace(good, signature_as=bytes(altered))
+    for index in range(32):
+        key = bytearray(good.key)
+        key[index] ^= 1 << (index % 8)
+        yield f"byte {index} of the key", replace(kept, key=bytes(key))
+        yield f"byte {index} of the key, ciphertext kept", replace(kept, key=bytes(key), shared_as=good.shared)
+    for name, value in {"mesh_id": bytes(32), "msg_id": bytes(16), "lane": "low", "expires_ms": 0}.items():
+        routing = ROUTING._replace(**{name: value})
+        yield f"another {name}", replace(kept, routing=routing)
+        yield f"another {name}, ciphertext kept", replace(kept, routing=routing, shared_as=good.shared)
+    text = padding.pad(lst(*FIELDS))
+    for what, padded in {
+        "a bit in the padding": text[:-1] + b"\1",
+        "a bigger bucket": padding.pad(text + b"\0"),
+    }.items():
+        yield what, replace(kept, padded=padded)
+
+
+def _open_group(data: bytes) -> None:
+    open_as("bob", data)
 
 
 def _message() -> bytes:

@@ -129,7 +129,7 @@ def _quarter(state: list[int], a: int, b: int, c: int, d: int) -> None:
         state[z] = ((mixed << turn) | (mixed >> (32 - turn))) & 0xFFFFFFFF
 
 
-def _hchacha20(key: bytes, nonce: bytes) -> bytes:
+def hchacha20(key: bytes, nonce: bytes) -> bytes:
     state = list(struct.unpack("<16I", b"expand 32-byte k" + key + nonce))
     for _ in range(10):
         for column in range(4):
@@ -146,10 +146,10 @@ def _hchacha20(key: bytes, nonce: bytes) -> bytes:
 
 
 def xchacha_seal(key: bytes, nonce: bytes, aad: bytes, plaintext: bytes) -> bytes:
-    subkey = _hchacha20(key, nonce[:16])
+    subkey = hchacha20(key, nonce[:16])
     return ChaCha20Poly1305(subkey).encrypt(bytes(4) + nonce[16:], plaintext, aad)
 
 
 def xchacha_open(key: bytes, nonce: bytes, aad: bytes, ciphertext: bytes) -> bytes:
-    subkey = _hchacha20(key, nonce[:16])
+    subkey = hchacha20(key, nonce[:16])
     return ChaCha20Poly1305(subkey).decrypt(bytes(4) + nonce[16:], ciphertext, aad)

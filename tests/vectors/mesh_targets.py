@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from group_samples import NAMES, ByHand, elsewhere, envelopes, open_as
 from mesh_protocol.chain import Record
 from mesh_protocol.envelope import open_envelope, parse_outer, seal_envelope, sign_message
+from mesh_protocol.fan import parse_fan
 from mesh_protocol.hello import (
     BrokerHello,
     ClientHello,
@@ -26,9 +28,11 @@ from mesh_protocol.keys import SIGNATURE_SIZE, CryptoError, SignedPrekey, verify
 from mesh_protocol.live import open_live, seal_live
 from mesh_protocol.members import extend
 from mesh_protocol.pae import read_u64, split_pae
+from mesh_protocol.profile import GroupRole, Profile, SessionGroups
 from mesh_protocol.receipt import Bounce, decode_receipts, encode_receipts
 from mesh_protocol.seals import EpochSeal, check_epoch_keys, open_keys, seal_keys
 from mesh_protocol.tip import Tip, sign_tip, verify_tip
+from mesh_protocol.void import decode_void, encode_void
 from mesh_samples import ELSEWHERE, HERE, Samples
 
 VECTORS = Path(__file__).resolve().parents[2] / "protocol" / "mesh_protocol" / "vectors"
@@ -157,6 +161,28 @@ def envelope_target() -> Target:
     return Target(outers[0], outers[3], foreign, check)
 
 
+def group_target() -> Target:
+    def check(data: bytes) -> None:
+        open_as("bob", data)
+
+    good = ByHand()
+    return Target(good.outer(), good.outer("carol", attempt=2), elsewhere(ELSEWHERE).outer(), check)
+
+
+def fan_target() -> Target:
+    """Every recipient opens what a broker makes of a fan-out, and nobody is left out."""
+    names = {HERE.key(name).public: name for name in NAMES}
+
+    def check(data: bytes) -> None:
+        made = envelopes(parse_fan(data))
+        expect(made.keys() == names.keys())
+        for device, outer in made.items():
+            open_as(names[device], outer)
+
+    other = replace(ByHand(), nonce=HERE.seed("another nonce", 24)).fan("carol")
+    return Target(ByHand().fan(), other, elsewhere(ELSEWHERE).fan(), check)
+
+
 def seal_target() -> Target:
     rows = frozen("seals", "seals")
 
@@ -209,6 +235,8 @@ def targets() -> dict[str, Target]:
         "epoch seal": seal_target(),
         "join request": join_target(),
         "live frame": live_target(),
+        "group envelope": group_target(),
+        "fan-out": fan_target(),
     }
 
 
@@ -217,4 +245,6 @@ def contents() -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
     return {
         "receipts": (encode_receipts([HERE.receipt_row, HERE.receipt_row]), decode_receipts),
         "bounce": (HERE.bounce.encode(), Bounce.decode),
+        "profile": (Profile(1, (SessionGroups("web", (GroupRole("web/ui", "lead"),)),)).encode(), Profile.decode),
+        "void": (encode_void((3, 9)), decode_void),
     }

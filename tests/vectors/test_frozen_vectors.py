@@ -4,10 +4,13 @@ import json
 
 import pytest
 
+import group_samples
 import make_vectors
 from mesh_protocol import padding, pae
 from mesh_protocol.chain import Record, decode_body, epoch_kc, mesh_id_of
 from mesh_protocol.envelope import Message, open_envelope, outer_hash, parse_outer
+from mesh_protocol.fan import is_group_envelope, parse_fan, parse_group_outer
+from mesh_protocol.group_envelope import open_group
 from mesh_protocol.hello import (
     BrokerHello,
     ClientHello,
@@ -18,7 +21,7 @@ from mesh_protocol.hello import (
     verify_client_hello,
 )
 from mesh_protocol.hpke import open as hpke_open
-from mesh_protocol.ids import DeviceId, MeshId
+from mesh_protocol.ids import DeviceId, MemberId, MeshId
 from mesh_protocol.invite import invite_key, open_join_request, open_joiner_name, parse_link
 from mesh_protocol.keys import (
     BadEncoding,
@@ -77,6 +80,14 @@ def test_what_is_frozen_as_refused_is_refused():
         with pytest.raises(CryptoError):
             checks[row["object"]](H(row["hex"]))
     assert {row["object"] for row in doc["objects"]} == set(checks)
+    prekey = PrekeyPrivate.from_seed(H(doc["group_prekey"]))
+    for row in doc["group_envelopes"]:
+        outer = parse_group_outer(H(row["hex"]))
+        with pytest.raises(CryptoError):
+            open_group(outer, prekey, bytes(16))
+    for row in doc["fans"]:
+        with pytest.raises(BadEncoding):
+            parse_fan(H(row["hex"]))
 
 
 def test_pae_vectors():
@@ -135,6 +146,38 @@ def test_envelope_vectors(row):
     assert signed.raw == H(row["raw"])
     assert signed.hash == H(row["message_hash"])
     assert outer_hash(H(row["hex"])) == H(row["outer_hash"])
+
+
+@pytest.mark.parametrize("row", load("group")["messages"], ids=lambda row: row["name"])
+def test_group_vectors(row):
+    fan, shown = parse_fan(H(row["fan"])), row["decoded"]
+    assert (fan.mesh_id.hex(), fan.from_device.hex(), fan.msg_id.hex(), fan.lane, fan.expires_ms) == tuple(
+        shown[name] for name in ("mesh_id", "from_device", "msg_id", "lane", "expires_ms")
+    )
+    assert fan.shared == H(row["shared"])
+    assert fan.encode() == H(row["fan"])
+    made = group_samples.envelopes(fan)
+    listed = {each["device"]: each for each in shown["recipients"]}
+    for wrap, each in zip(fan.wraps, row["wraps"], strict=True):
+        assert (wrap.to_device.hex(), wrap.attempt, wrap.prekey_id, wrap.enc.hex(), wrap.wrapped.hex()) == tuple(
+            each[name] for name in ("to_device", "attempt", "prekey_id", "enc", "wrapped")
+        )
+        outer = H(each["outer"])
+        assert made[wrap.to_device] == outer
+        assert outer_hash(outer) == H(each["outer_hash"])
+        assert is_group_envelope(outer)
+        prekey = PrekeyPrivate.from_seed(H(each["prekey_private"]))
+        assert hpke_open(prekey, H(each["info"]), wrap.enc, wrap.wrapped) == H(row["secret"])
+        opened = open_group(parse_group_outer(outer), prekey, MemberId(bytes(16)))
+        own = listed[each["to_device"]]
+        assert message_json(opened.message) == {
+            **{name: value for name, value in shown.items() if name != "recipients"},
+            "to_member": bytes(16).hex(),
+            "to_device": own["device"],
+            "to_session": own["label"],
+            "stream_seq": own["stream_seq"],
+        }
+        assert opened.hash == H(row["message_hash"])
 
 
 def test_receipt_and_bounce_vectors():

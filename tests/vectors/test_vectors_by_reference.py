@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+import group_reference as group
 import mesh_reference as ref
 
 VECTORS = Path(__file__).resolve().parents[2] / "protocol" / "mesh_protocol" / "vectors"
@@ -107,6 +108,41 @@ def test_the_reference_makes_every_envelope(row):
     assert raw == H(row["raw"])
     assert ref.sha256(raw) == H(row["message_hash"])
     assert ref.lst(*routing, enc, ct) == H(row["hex"])
+
+
+@pytest.mark.parametrize("row", load("group")["messages"], ids=lambda row: row["name"])
+def test_the_reference_makes_every_message_to_many(row):
+    m, key = row["decoded"], H(row["content_key"])
+    body = ref.lst(
+        H(m["from_member"]),
+        m["from_session"].encode(),
+        m["origin"].encode(),
+        H(m["conv_id"]),
+        ref.u64(m["created_ms"]),
+        m["kind"].encode(),
+        H(m["reply_to"]),
+        tip_ref(m["tip"]),
+        m["content_type"].encode(),
+        ref.lst(*(group.entry(H(each["device"]), each["stream_seq"], each["label"]) for each in m["recipients"])),
+        H(m["content"]),
+    )
+    routing = group.Routing(H(m["mesh_id"]), H(m["from_device"]), H(m["msg_id"]), m["lane"], m["expires_ms"])
+    shared = group.shared(routing, key, H(row["nonce"]), ref.padme(body))
+    signed_bytes = group.signed(routing, shared, key)
+    signature = ref.sign(H(row["signer_seed"]), signed_bytes)
+    assert (shared, signed_bytes, key + signature) == (H(row["shared"]), H(row["signed"]), H(row["secret"]))
+    assert ref.sha256(signed_bytes + signature) == H(row["message_hash"])
+    items = []
+    for each in row["wraps"]:
+        prekey = ref.x25519_public(H(each["prekey_private"]))
+        to = group.Address(H(each["to_device"]), each["attempt"], each["prekey_id"], prekey)
+        wrapped = group.wrap(routing, shared, key + signature, to, H(each["ephemeral"]))
+        assert group.info(routing, shared, to) == H(each["info"])
+        assert wrapped == (H(each["enc"]), H(each["wrapped"]))
+        assert group.outer(routing, shared, to, wrapped) == H(each["outer"])
+        assert ref.sha256(H(each["outer"])) == H(each["outer_hash"])
+        items.append(group.wrap_item(to, wrapped))
+    assert group.fan(routing, shared, items) == H(row["fan"])
 
 
 def test_the_reference_makes_every_receipt_and_bounce():

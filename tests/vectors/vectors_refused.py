@@ -3,6 +3,7 @@
 from mesh_protocol.pae import lst, u64
 from mesh_samples import HERE
 from mesh_targets import targets
+from vectors_group import refused_envelopes, refused_fans
 from vectors_shown import Json
 
 
@@ -56,6 +57,9 @@ def make_refused() -> Json:
         ],
         "links": [{"why": why, "url": link} for why, link in links.items()],
         "objects": altered_objects(),
+        "group_prekey": HERE.seed("bob prekey").hex(),
+        "group_envelopes": refused_envelopes(),
+        "fans": refused_fans(),
     }
 
 

@@ -1,8 +1,11 @@
 """Objects as JSON: what stands decoded beside the hex in a vector file."""
 
+from collections.abc import Sequence
+
 from mesh_protocol import chain
 from mesh_protocol.chain import Record
 from mesh_protocol.envelope import Message
+from mesh_protocol.group_envelope import GroupRecipient
 from mesh_protocol.invite import InviteLink
 from mesh_protocol.keys import SignedPrekey
 from mesh_protocol.live import LiveFrame
@@ -55,6 +58,15 @@ def message_json(message: Message) -> Json:
         "content_type": message.content_type,
         "content": message.content.hex(),
     }
+
+
+def group_json(message: Message, recipients: Sequence[GroupRecipient]) -> Json:
+    """A message to many: what is different for each recipient stands in the list."""
+    shown = message_json(message)
+    for name in ("to_member", "to_device", "to_session", "stream_seq"):
+        del shown[name]
+    listed = [{"device": each.device.hex(), "stream_seq": each.stream_seq, "label": each.label} for each in recipients]
+    return shown | {"recipients": listed}
 
 
 def row_json(row: ReceiptRow) -> Json:

@@ -22,8 +22,33 @@ class Promise(Protocol[T_co]):
     @property
     def succeeded(self) -> bool: ...
 
+    @property
+    def result(self) -> T_co:
+        """What it gave, once it has succeeded."""
+
+    @property
+    def failed(self) -> bool:
+        """Decided in the writer, before any later write runs."""
+
     def settled(self, callback: Callable[[], None]) -> None:
         """Call `callback` in the event loop when it is durable or has failed, whoever still waits."""
+
+
+class Settling(Protocol):
+    """What can be asked of a queued write of any kind."""
+
+    @property
+    def failed(self) -> bool: ...
+
+
+class Place(Protocol):
+    """An envelope's turn among those of its way."""
+
+    def begin(self) -> bool:
+        """False when one before it was refused for now: then this one must be too."""
+
+    def refuse(self) -> None:
+        """This one is refused for now."""
 
 
 class ChainEnd(NamedTuple):
@@ -157,9 +182,17 @@ class Store(Protocol):
     def accepted(self, key: MailKey) -> Accepted | None:
         """When this envelope was accepted, if it was."""
 
-    def accept(self, mesh: MeshId, mail: Mail, quota: Quota, at_ms: int) -> Promise[Accepted]:
+    def accept(
+        self, mesh: MeshId, mail: Mail, quota: Quota, at_ms: int, place: Place | None = None
+    ) -> Promise[Accepted]:
         """Dedupe row, envelope and mailbox row with the next number; a repeat changes nothing and gets the first
-        answer. Refused with `mailbox_full`."""
+        answer. Refused with `mailbox_full`, or with `out_of_turn` where `place` says so."""
+
+    def accept_many(
+        self, mesh: MeshId, mails: Sequence[Mail], tail: bytes, quota: Quota, at_ms: int, places: Sequence[Place]
+    ) -> Promise[list[Accepted | str]]:
+        """One message to many, in one transaction: each of `mails` is an envelope without its end, and `tail`, kept
+        once, is the end of all. For each the answer, or the code of its refusal."""
 
     def mailbox(self, box: int, above: int = 0) -> Box:
         """`floor` looks at the numbers above `above`."""

@@ -91,4 +91,12 @@ MIGRATIONS: Final = (
     CREATE INDEX joining_expiry ON joining (expires_ms);
     CREATE TABLE probe (no INTEGER PRIMARY KEY, at INTEGER NOT NULL);
     """,
+    """
+    CREATE TABLE shared (                   -- the end of all envelopes of one message to many, while one of them lies here
+        no INTEGER PRIMARY KEY,
+        uses INTEGER NOT NULL,
+        data BLOB NOT NULL
+    );
+    ALTER TABLE mail ADD COLUMN shared INTEGER;
+    """,
 )

@@ -13,25 +13,27 @@ from mesh_broker.store.interface import (
     Join,
     Mail,
     MailKey,
+    Place,
     Promise,
     Quota,
     Waiting,
 )
-from mesh_protocol.ids import DeviceId, InviteId, MemberId, MeshId
+from mesh_broker.store.mailrows import ALL_LANES, SELECT_ACCEPTED, Tail, accept_mail, release_mail
+from mesh_protocol.crashpoints import Reached, unnoticed
+from mesh_protocol.ids import DeviceId, InviteId, MeshId
 from mesh_protocol.io.sqlite import Database, StorageFailed
 from mesh_protocol.wire.errors import MeshError
 
-_LANES: Final = "lane IN (0, 1, 2)"  # lets the (device, lane, mseq) index serve a range over all lanes
 _SEALS_AT_ONCE: Final = 256
-_ACCEPTED: Final = "SELECT seq, at_ms FROM dedupe WHERE sender = ? AND device = ? AND msg_id = ? AND attempt = ?"
 _BROKEN: Final = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)
 
 
 class SqliteStore:
     """`Store` over a `Database` made with `schema.MIGRATIONS`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, reached: Reached = unnoticed) -> None:
         self._database = database
+        self._reached = reached
 
     def _read(self, sql: str, *values: int | bytes) -> list[tuple[Any, ...]]:
         try:
@@ -119,28 +121,31 @@ class SqliteStore:
     # Mail.
 
     def accepted(self, key: MailKey) -> Accepted | None:
-        row = self._read_one(_ACCEPTED, *key)
+        row = self._read_one(SELECT_ACCEPTED, *key)
         return None if row is None else Accepted(*row)
 
-    def accept(self, mesh: MeshId, mail: Mail, quota: Quota, at_ms: int) -> Promise[Accepted]:
+    def accept(
+        self, mesh: MeshId, mail: Mail, quota: Quota, at_ms: int, place: Place | None = None
+    ) -> Promise[Accepted]:
         def work(connection: apsw.Connection) -> Accepted:
-            known = _accepted(connection, mail.key)
-            if known is not None:
-                return known
-            mseq = _take_room(connection, mail, quota)
-            rows = _rows(connection, "UPDATE mesh SET accepted = accepted + 1 WHERE id = ? RETURNING accepted", mesh)
-            accepted = Accepted(int(rows[0][0]), at_ms)
-            key, envelope = mail.key, mail.envelope
-            connection.execute(
-                "INSERT INTO dedupe (sender, device, msg_id, attempt, seq, at_ms) VALUES (?, ?, ?, ?, ?, ?)",
-                (*key, *accepted),
-            )
-            connection.execute(
-                "INSERT INTO mail (device, lane, mseq, sender, member, expires_ms, size, envelope)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (key.box, mail.lane, mseq, key.sender, mail.member, mail.expires_ms, len(envelope), envelope),
-            )
-            return accepted
+            found = accept_mail(connection, mesh, mail, Tail(b""), quota, at_ms, place, self._reached)
+            if isinstance(found, str):
+                raise MeshError(found)
+            return found
+
+        return self._database.submit(work)
+
+    def accept_many(
+        self, mesh: MeshId, mails: Sequence[Mail], tail: bytes, quota: Quota, at_ms: int, places: Sequence[Place]
+    ) -> Promise[list[Accepted | str]]:
+        def work(connection: apsw.Connection) -> list[Accepted | str]:
+            shared = Tail(tail)
+            found = [
+                accept_mail(connection, mesh, mail, shared, quota, at_ms, place, self._reached)
+                for mail, place in zip(mails, places, strict=True)
+            ]
+            shared.count(connection)
+            return found
 
         return self._database.submit(work)
 
@@ -165,13 +170,16 @@ class SqliteStore:
         return [Waiting(*row) for row in rows]
 
     def envelope(self, box: int, mseq: int) -> bytes | None:
-        sql = f"SELECT envelope FROM mail WHERE device = ? AND {_LANES} AND mseq = ?"  # noqa: S608 - a constant
+        sql = f"SELECT envelope, shared FROM mail WHERE device = ? AND {ALL_LANES} AND mseq = ?"  # noqa: S608 - a constant
         row = self._read_one(sql, box, mseq)
-        return None if row is None else row[0]
+        if row is None or row[1] is None:
+            return None if row is None else row[0]
+        tail = self._read_one("SELECT data FROM shared WHERE no = ?", row[1])
+        return None if tail is None else row[0] + tail[0]
 
     def acknowledge(self, box: int, acked: int, sacks: Sequence[tuple[int, int]]) -> Promise[int]:
         def work(connection: apsw.Connection) -> int:
-            return sum(_release(connection, box, low, high) for low, high in ((0, acked), *sacks))
+            return sum(release_mail(connection, box, low, high) for low, high in ((0, acked), *sacks))
 
         return self._database.submit(work)
 
@@ -180,7 +188,7 @@ class SqliteStore:
             sql = "SELECT device, mseq FROM mail WHERE expires_ms <= ? ORDER BY expires_ms LIMIT ?"
             expired = _rows(connection, sql, now_ms, count)
             for box, mseq in expired:
-                _release(connection, box, mseq, mseq)
+                release_mail(connection, box, mseq, mseq)
             connection.execute(
                 "DELETE FROM dedupe WHERE no IN (SELECT no FROM dedupe ORDER BY no LIMIT ?) AND at_ms < ?",
                 (count, dedupe_before_ms),
@@ -285,54 +293,3 @@ def _grow(connection: apsw.Connection, mesh: int, growth: Growth) -> None:
     connection.executemany(
         "DELETE FROM joining WHERE mesh = ? AND invite = ?", [(mesh, invite) for invite in growth.closed]
     )
-
-
-def _accepted(connection: apsw.Connection, key: MailKey) -> Accepted | None:
-    row = _row(connection, _ACCEPTED, *key)
-    return None if row is None else Accepted(*row)
-
-
-def _take_room(connection: apsw.Connection, mail: Mail, quota: Quota) -> int:
-    """The mailbox's next number, with rows and bytes counted. Raises `mailbox_full`."""
-    size = len(mail.envelope)
-    rows = _rows(
-        connection,
-        "UPDATE device SET next_mseq = next_mseq + 1, mail_rows = mail_rows + 1, mail_bytes = mail_bytes + ?1"
-        " WHERE no = ?2 AND mail_rows < ?3 AND mail_bytes + ?1 <= ?4 RETURNING next_mseq - 1",
-        size,
-        mail.key.box,
-        quota.rows,
-        quota.bytes,
-    )
-    if not rows:
-        raise MeshError("mailbox_full")
-    connection.execute(
-        "INSERT INTO share SELECT ?1, ?2, 1, ?3 WHERE ?4 > 0 AND ?3 <= ?5 ON CONFLICT DO UPDATE"
-        " SET mail_rows = mail_rows + 1, mail_bytes = mail_bytes + ?3 WHERE mail_rows < ?4 AND mail_bytes + ?3 <= ?5",
-        (mail.key.box, mail.member, size, quota.member_rows, quota.member_bytes),
-    )
-    if not connection.changes():
-        raise MeshError("mailbox_full")
-    return int(rows[0][0])
-
-
-def _release(connection: apsw.Connection, box: int, low: int, high: int) -> int:
-    """Delete the envelopes numbered `low` to `high` and give their room back; the number that was there."""
-    sql = f"DELETE FROM mail WHERE device = ? AND {_LANES} AND mseq BETWEEN ? AND ? RETURNING member, size"  # noqa: S608
-    gone = _rows(connection, sql, box, low, high)
-    if not gone:
-        return 0
-    shares: dict[MemberId, tuple[int, int]] = {}
-    for member, size in gone:
-        rows, total = shares.get(member, (0, 0))
-        shares[member] = (rows + 1, total + size)
-    connection.executemany(
-        "UPDATE share SET mail_rows = mail_rows - ?, mail_bytes = mail_bytes - ? WHERE device = ? AND member = ?",
-        [(rows, total, box, member) for member, (rows, total) in shares.items()],
-    )
-    connection.execute("DELETE FROM share WHERE device = ? AND mail_rows = 0", (box,))
-    connection.execute(
-        "UPDATE device SET mail_rows = mail_rows - ?, mail_bytes = mail_bytes - ? WHERE no = ?",
-        (len(gone), sum(size for _, size in gone), box),
-    )
-    return len(gone)

@@ -8,6 +8,7 @@ from mesh_protocol.wire.errors import MeshError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Container
     from typing import Final
 
     from mesh_protocol.wire.codec import JsonValue
@@ -92,8 +93,11 @@ class Line:
         self.mesh = ""
 
 
-def split_verb(arguments: list[str]) -> tuple[str, list[str]]:
-    """The verb, and everything else; the verb is empty when there is none."""
+def split_verb(arguments: list[str], verbs: "Container[str]" = ()) -> tuple[str, list[str]]:
+    """The verb, and everything else; the verb is empty when there is none.
+
+    Some of `verbs` have two words (`outbox cancel`): the second one stands right behind the first.
+    """
     place = 0
     while place < len(arguments):
         word = arguments[place]
@@ -105,7 +109,8 @@ def split_verb(arguments: list[str]) -> tuple[str, list[str]]:
             break
     if place >= len(arguments) or arguments[place] == "--":
         return "", arguments
-    return arguments[place], arguments[:place] + arguments[place + 1 :]
+    words = 2 if " ".join(arguments[place : place + 2]) in verbs else 1
+    return " ".join(arguments[place : place + words]), arguments[:place] + arguments[place + words :]
 
 
 def read_line(verb: Verb, arguments: list[str]) -> Line:

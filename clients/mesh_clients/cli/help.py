@@ -19,11 +19,11 @@ EVERYWHERE = (
 
 
 def run(called: Invocation) -> int:
-    name = called.params.get("verb")
-    if isinstance(name, str):
+    words = [str(called.params[field]) for field in called.verb.args if field in called.params]
+    if words:
         from mesh_clients.cli.main import find_verb
 
-        return print_verb(find_verb(name))
+        return print_verb(find_verb(" ".join(words)))
     return print_overview()
 
 
@@ -48,7 +48,16 @@ def print_verb(verb: Verb) -> int:
     print_pairs((field.word, describe(verb, field)) for field in verb.positional)
     print_pairs((flag_of(field), describe(verb, field)) for field in verb.flags)
     print_pairs(EVERYWHERE)
+    print_longer(verb)
     return OK
+
+
+def print_longer(verb: Verb) -> None:
+    """The commands of two words that begin with this one."""
+    longer = [(f"mesh {name}", VERBS[name][1]) for name in VERBS if name.startswith(f"{verb.name} ")]
+    if longer:
+        say("")
+        print_pairs(longer)
 
 
 def usage_of(field: Field) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str]) -> int:
     """Run one command. Returns the exit status."""
-    name, rest = split_verb(arguments)
+    name, rest = split_verb(arguments, VERBS)
     as_json = "--json" in (rest[: rest.index("--")] if "--" in rest else rest)
     try:
         return run(name, rest)
@@ -79,9 +79,17 @@ def find_verb(name: str) -> Verb:
         return Verb(name, method, summary, args, fields, payload, texts, rows, columns)
     if name in own.VERBS:
         return Verb(name, *own.VERBS[name])
+    longer = longer_verbs(name)
+    if longer:
+        raise MeshError("bad_request", what=f"mesh {name} goes on: {', '.join(f'mesh {each}' for each in longer)}")
     raise MeshError(
         "bad_request", what=f"there is no command {name!r}{near(name, [*VERBS, *own.VERBS])}; see mesh help"
     )
+
+
+def longer_verbs(name: str) -> list[str]:
+    """The verbs of two words of which `name` is the first."""
+    return [verb for verb in VERBS if verb.startswith(f"{name} ")]
 
 
 def invocation(verb: Verb, line: Line) -> "Invocation":

@@ -14,7 +14,12 @@ VERBS: "dict[str, tuple[str, str, tuple[str, ...], tuple[Row, ...]]]" = {
     "up": ("", "Start the daemon and wait until it is ready.", (), ()),
     "down": ("daemon.stop", "Stop the daemon; what is queued stays and goes out at the next start.", (), ()),
     "version": ("", "Print the version.", (), ()),
-    "help": ("", "Show what a command does.", ("verb",), (("verb", "", "text", (), "", "the command"),)),
+    "help": (
+        "",
+        "Show what a command does.",
+        ("verb", "more"),
+        (("verb", "", "text", (), "", "the command"), ("more", "", "text", (), "", "its second word, if it has one")),
+    ),
     "mcp": (
         "",
         "Speak MCP on standard input and output; Claude Code runs it (claude mcp add mesh -- mesh mcp).",
@@ -30,7 +35,7 @@ MORE_FIELDS: "dict[str, tuple[Row, ...]]" = {
 }
 
 HELP = {
-    ("send", "to"): "a name from mesh peers, or several with commas between",
+    ("send", "to"): "a name from mesh peers, @GROUP, '*' for everybody (in quotes), or several with commas between",
     ("send", "message"): "the text, at most 64 KiB; - reads standard input",
     ("new", "broker"): "the broker, ws://HOST:PORT or wss://HOST[#TOKEN]; - reads it; default: only this machine",
     ("join", "url"): "the link; - reads it from standard input or asks for it",
@@ -44,6 +49,9 @@ HANDLERS = {
     "send": "send",
     "inbox": "inbox",
     "message": "message",
+    "thread": "thread",
+    "outbox": "outbox",
+    "outbox cancel": "cancel",
     "status": "status",
     "doctor": "doctor",
     "up": "up",
@@ -59,7 +67,8 @@ DIRECT = ("mcp", "statusline", "hook")
 
 ORDER = (
     ("Meshes", ("new", "invite", "join", "list")),
-    ("Messages", ("peers", "send", "inbox", "message")),
-    ("This machine", ("status", "doctor", "up", "down", "unlock", "version", "help")),
+    ("Messages", ("peers", "send", "inbox", "message", "thread", "outbox", "outbox cancel", "outbox requeue")),
+    ("Groups", ("group join", "group leave", "group list")),
+    ("This machine", ("status", "doctor", "sessions", "mode", "up", "down", "unlock", "version", "help")),
     ("For Claude Code", ("mcp", "statusline", "hook")),
 )

@@ -7,7 +7,7 @@ import time
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.cli.progress import STATES, describe, has_ended, rows_of
 from mesh_clients.exits import fail, finish
-from mesh_clients.render import say, word
+from mesh_clients.render import say, show_value, word
 from mesh_protocol.wire.errors import FAILED, MeshError
 
 TYPE_CHECKING = False
@@ -74,6 +74,7 @@ def tell(answer: "dict[str, JsonValue]", *, first: bool) -> None:
     if first:
         names = ", ".join(dict.fromkeys(word(row, "to") for row in rows_of(answer)))
         say(f"{word(answer, 'id')[:8]} to {names}: {state}")
+        tell_groups(answer)
     else:
         say(f"         {state}")
     for row in rows_of(answer):
@@ -81,6 +82,16 @@ def tell(answer: "dict[str, JsonValue]", *, first: bool) -> None:
             reason = word(row, "reason")
             say(f"         {word(row, 'to')}: {describe(str(row['state']))}{reason and f' ({reason})'}")
     sys.stdout.flush()
+
+
+def tell_groups(answer: "dict[str, JsonValue]") -> None:
+    """Until when the groups of members are known who are away: whoever joined since was not written to."""
+    rows = answer.get("groups_as_of")
+    known = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    if not known:
+        return
+    parts = [f"{word(row, 'member')} {show_value('as_of_ms', row.get('as_of_ms')) or 'never heard of'}" for row in known]
+    say(f"         groups as of: {', '.join(parts)}{' and others' if answer.get('groups_more') else ''}")
 
 
 def read_text() -> str:

@@ -1,19 +1,25 @@
 """Brings stored messages to the session that is to see them, by the first rung that works, and says shown only on evidence.
 
-Rungs that are built: the session's own inbox socket, and pull (`check_messages`, `mesh inbox`).
+Rungs that are built: the session's own inbox socket, and pull (`check_messages`, `mesh inbox`). What is pushed when is
+decided in `gate`; here it is done. Nothing is polled where something tells: a message, a change of status or mode, and
+evidence each stir the session's worker.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, assert_never
 
 import apsw
 import trio
 
 from mesh_protocol.wire.errors import MeshError
-from meshd.claude.frame import Sender, frame_message
-from meshd.claude.inbox import Inboxes, NotPushed, Pushed
-from meshd.claude.marks import new_mark, new_push_id
+from meshd.claude.frame import Framed, Sender, frame_message
+from meshd.claude.inbox import Inboxes, NotPushed
+from meshd.claude.marks import Mark, PushId, new_mark, new_push_id
+from meshd.deliver.digest import DIGEST_SENDER, MAX_NAMED, write_digest
+from meshd.deliver.digest import Line as DigestLine
+from meshd.deliver.gate import URGENT, Demote, Show, Step, Sum, Wait, Waiting, choose
+from meshd.deliver.line import Line
 from meshd.deliver.watch import Expected, Watch
 from meshd.log import Word, get_logger
 from meshd.node import Node
@@ -25,12 +31,13 @@ from meshd.store.inbox import InboxRow
 log = get_logger("deliver")
 
 EVIDENCE_S: Final = 60.0
-"""A push whose evidence has not come by then may be made once more, if the session is idle."""
-MAX_PUSHES: Final = 3
-GATE_S: Final = 1.0
-RETRY_S: Final = 5.0
+"""A push whose evidence has not come by then is told to doctor; if nobody knows whether it arrived, it is made once more."""
 HANDED_S: Final = 120.0
-"""A message that a tool call returned is not returned again for so long, unless it is asked for by its id."""
+"""A message that a tool call returned is not given again for so long, unless it is asked for by its id."""
+DEMOTED: Final = f"demoted to next: more than {URGENT} now a minute"
+"""What a sender is told whose `now` waits as `next` does."""
+MAX_TAKEN_UP: Final = 1_000
+"""Messages that are brought to a session when it comes; what is behind them it gets by asking."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,9 +49,10 @@ class Ladder:
     inboxes: Inboxes
     reading: Reading
     _nursery: trio.Nursery | None = None
-    _queues: dict[str, list[int]] = field(default_factory=dict)
+    _lines: dict[str, Line] = field(default_factory=dict)
     _watches: dict[str, Watch] = field(default_factory=dict)
     _previewed: set[int] = field(default_factory=set)
+    _summed: set[int] = field(default_factory=set)
     _handed: dict[int, float] = field(default_factory=dict)
     _fetched: dict[int, int] = field(default_factory=dict)
 
@@ -52,42 +60,57 @@ class Ladder:
         """Take up what an earlier life left unshown, then serve for ever."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._queues.clear()
+            self._lines.clear()
             self._watches.clear()
-            for row in store.unshown_rows(self.node.db.reader):
-                self.surfaced(row.row)
+            for session in self.sessions.live():
+                self.take_up(session)
             await trio.sleep_forever()
 
     def session_arrived(self, session: Session) -> None:
-        """A session came or came back: what waits for it goes out."""
-        for row in store.session_rows(self.node.db.reader, session.key, session.name, None, None, 1000):
-            self.surfaced(row.row)
+        """A session came, or came back in another process: what waits for it goes out."""
+        self._lines.pop(session.key, None)
+        session.stir()  # the worker of an earlier process ends
+        self.take_up(session)
+
+    def take_up(self, session: Session) -> None:
+        """Bring to a live session all that waits for it."""
+        rows = store.session_rows(self.node.db.reader, session.key, session.name, None, None, MAX_TAKEN_UP)
+        for row in rows:
+            self._enqueue(row)
 
     def surfaced(self, number: int) -> None:
         """A message was stored: wake the person's readers, and bring it to its session if it has a live one."""
         self.node.events.publish("inbox")
         row = store.read_row(self.node.db.reader, number)
-        if row is None or row.shown_ms or row.read_ms or row.lane == "low" or self._nursery is None:
+        if row is not None:
+            self._enqueue(row)
+
+    def _enqueue(self, row: InboxRow) -> None:
+        done = row.shown_ms or row.read_ms or row.row in self._previewed or row.row in self._summed
+        if done or row.lane == "low" or self._nursery is None:
             return
         session = self._session_for(row)
         if session is None:
             return
-        queue = self._queues.get(session.key)
-        if queue is None:
-            self._queues[session.key] = [number]
-            self._nursery.start_soon(self._serve_safely, session)
-        elif number not in queue:
-            queue.append(number)
+        line = self._lines.get(session.key)
+        if line is None:
+            line = self._lines[session.key] = Line(session)
+        line.add(Waiting(row.row, row.lane, row.from_member))
+        session.stir()
+        if not line.served:
+            line.served = True
+            self._nursery.start_soon(self._serve_safely, line)
 
     def _session_for(self, row: InboxRow) -> Session | None:
-        """The live session a message belongs to; the person's own messages go to his only live session, if there is one."""
+        """The live session a message belongs to; the person's own messages go to his only live session, if there is one
+        and it wants them pushed."""
         if row.session_key:
             session = self.sessions.get(row.session_key)
             return session if session is not None and session.alive else None
         if not row.person or row.to_session:
             return None
         live = self.sessions.in_mesh(row.mesh)
-        if len(live) != 1 or (row.path == "local" and row.from_session == live[0].name):
+        if len(live) != 1 or live[0].mode != "push" or (row.path == "local" and row.from_session == live[0].name):
             return None
         key, number = live[0].key, row.row
         self.node.db.submit(lambda tx: store.assign_session(tx, number, key))
@@ -102,77 +125,156 @@ class Ladder:
                 self._nursery.start_soon(watch.run)
         return watch
 
-    async def _serve_safely(self, session: Session) -> None:
+    # Push.
+
+    async def _serve_safely(self, line: Line) -> None:
         """A step that fails (no room on the disk) leaves its messages to pull and to the next start, and hurts no one."""
         try:
-            await self._serve(session)
+            await self._serve(line)
         except MeshError as error:
             log.warning("delivery to a session stopped", code=Word(error.code))
         finally:
-            self._queues.pop(session.key, None)
+            line.served = False
+            if not self._is_served(line):
+                line.waiting.clear()
 
-    async def _serve(self, session: Session) -> None:
-        queue = self._queues[session.key]
-        pushes: dict[int, int] = {}
-        while queue and session.alive:
-            # A message with `now` does not wait behind one that waits for the session to be idle.
-            rows = [row for row in (store.read_row(self.node.db.reader, n) for n in queue) if row is not None]
-            ready = next((row for row in rows if self._gate_open(session, row)), None)
-            if ready is None and rows:
-                await trio.sleep(GATE_S)
-                self.sessions.look(session)
+    def _is_served(self, line: Line) -> bool:
+        """Its process lives, and no other has taken over the session."""
+        return line.session.alive and self._lines.get(line.session.key) is line
+
+    async def _serve(self, line: Line) -> None:
+        session = line.session
+        while self._is_served(line) and (line.waiting or line.awaited):
+            stirred = session.stirred
+            step = self._step(line)
+            if isinstance(step, Wait):
+                with trio.move_on_after(step.seconds):
+                    await stirred.wait()
+                if step.look:
+                    self.sessions.look(session)
                 continue
-            if ready is None:
-                break
-            queue.remove(ready.row)
-            if ready.shown_ms or ready.read_ms or ready.row in self._previewed:
-                continue
-            pushes[ready.row] = pushes.get(ready.row, 0) + 1
-            if not await self._push(session, ready) and pushes[ready.row] < MAX_PUSHES:
-                queue.append(ready.row)
-                await trio.sleep(RETRY_S)
+            messages = step.messages if isinstance(step, Sum) else (step.message,)
+            rows = self._still_waiting(line, messages)
+            self.sessions.look(session)
+            again = self._step(line)
+            if len(rows) == len(messages) and type(again) is type(step) and again == step:
+                await self._take_step(line, step, rows)
 
-    def _gate_open(self, session: Session, row: InboxRow) -> bool:
-        if session.status.word == "dnd":
-            return False
-        return row.lane == "now" or session.status.word == "idle"
+    def _step(self, line: Line) -> Step:
+        """What the gate says now, of what was not given out by a tool call lately."""
+        now = trio.current_time()
+        session = line.session
+        waiting = [each for each in line.waiting.values() if not self.is_handed(each.row)]
+        if waiting and line.not_before > now:
+            return Wait(line.not_before - now)
+        step = choose(
+            waiting, line.budgets, now, mode=session.mode, status=session.status.word, busy_until=line.busy_until
+        )
+        if isinstance(step, Wait) and len(waiting) < len(line.waiting):
+            free = min(self._handed[row] for row in line.waiting if self.is_handed(row))
+            return step._replace(seconds=min(step.seconds, free - now))
+        return step
 
-    async def _push(self, session: Session, row: InboxRow) -> bool:
-        """Surface a message once and wait for its evidence. False: it may be tried again."""
-        self.sessions.look(session)
-        mesh = self.node.meshes.get(row.mesh)
-        if mesh is None:
-            return True
-        sender = Sender(
+    def _still_waiting(self, line: Line, messages: Sequence[Waiting]) -> list[InboxRow]:
+        """The rows of those messages that nobody read meanwhile; the others leave the line."""
+        rows: list[InboxRow] = []
+        for message in messages:
+            row = store.read_row(self.node.db.reader, message.row)
+            if row is None or row.shown_ms or row.read_ms or row.mesh not in self.node.meshes:
+                line.forget(message.row)
+            else:
+                rows.append(row)
+        return rows
+
+    async def _take_step(self, line: Line, step: Show | Sum | Demote, rows: Sequence[InboxRow]) -> None:
+        match step:
+            case Demote(message):
+                line.waiting[message.row] = message._replace(lane="next")
+                try:
+                    await self.reading.demote(rows[0], DEMOTED)
+                except MeshError as error:  # it is pushed as `next` all the same; only its sender does not learn it
+                    log.warning("a demotion could not be noted", code=Word(error.code))
+            case Show(message):
+                mark, push_id = self._names()
+                sender = self._sender_of(rows[0])
+                framed = frame_message(sender, rows[0].msg_id.hex(), mark, self.reading.text_of(rows[0]))
+                expected = Expected(row=message.row, push_id=str(push_id), mark=str(mark))
+                if not framed.whole:  # known before its evidence can be found
+                    self._previewed.add(message.row)
+                if not await self._push(line, expected, sender, framed, (message,)):
+                    self._previewed.discard(message.row)
+            case Sum(messages):
+                mark, push_id = self._names()
+                expected = Expected(row=0, push_id=str(push_id), mark=str(mark))
+                if await self._push(line, expected, DIGEST_SENDER, self._digest(rows, mark), messages):
+                    self._summed.update(message.row for message in messages)
+            case _:
+                assert_never(step)
+
+    def _names(self) -> tuple[Mark, PushId]:
+        rng = self.node.seams.rng
+        return new_mark(rng), new_push_id(rng)
+
+    def _sender_of(self, row: InboxRow) -> Sender:
+        mesh = self.node.meshes[row.mesh]
+        return Sender(
             mesh.name_of(row.from_member), row.from_session or None, mesh.slug if len(self.node.meshes) > 1 else None
         )
-        mark, push_id = new_mark(self.node.seams.rng), new_push_id(self.node.seams.rng)
-        framed = frame_message(sender, row.msg_id.hex(), mark, self.reading.text_of(row))
+
+    def _digest(self, rows: Sequence[InboxRow], mark: Mark) -> Framed:
+        texts = [self.reading.text_of(row) for row in rows[:MAX_NAMED]]
+        texts += [""] * (len(rows) - len(texts))
+        lines = [
+            DigestLine(row.msg_id.hex(), self._sender_of(row), text) for row, text in zip(rows, texts, strict=True)
+        ]
+        return write_digest(lines, mark)
+
+    async def _push(
+        self, line: Line, expected: Expected, sender: Sender, framed: Framed, messages: tuple[Waiting, ...]
+    ) -> bool:
+        """Give a frame to the session's process; whether it took it, or may have."""
+        session = line.session
         watch = self.watch(session)
-        expected = Expected(row=row.row, push_id=str(push_id), mark=str(mark))
         watch.expect(expected)
-        outcome = await self.inboxes.push(session.claude, push_id, sender, framed)
-        if isinstance(outcome, NotPushed) and outcome is not NotPushed.UNCONFIRMED:
+        outcome = await self.inboxes.push(session.claude, PushId(expected.push_id), sender, framed)
+        self.node.seams.reached("FP-20")
+        now = trio.current_time()
+        unconfirmed = outcome is NotPushed.UNCONFIRMED
+        if isinstance(outcome, NotPushed) and not unconfirmed:
             watch.forget(expected)
             session.trouble = outcome.value
+            line.refused(messages, now)
             log.warning("a message was not pushed", why=outcome, pid=session.claude.pid)
             return False
-        session.trouble = "" if isinstance(outcome, Pushed) else outcome.value
-        if not framed.whole:
-            self._previewed.add(row.row)
+        session.trouble = NotPushed.UNCONFIRMED.value if unconfirmed else ""
+        line.took(messages, now, digest=not expected.row)
+        line.awaited[expected] = now + EVIDENCE_S
+        if self._nursery is not None:
+            self._nursery.start_soon(self._await_evidence, line, expected, messages, unconfirmed)
+        return True
+
+    async def _await_evidence(
+        self, line: Line, expected: Expected, messages: Sequence[Waiting], unconfirmed: bool
+    ) -> None:
+        """What was taken and nothing shows that the agent saw: the session's own settings may hold or refuse it. Pushed
+        again it would only be held again; it stays for check_messages, and doctor says so."""
+        session = line.session
         with trio.move_on_after(EVIDENCE_S):
             await expected.seen.wait()
-            return True
-        # It was taken, and nothing shows that the agent saw it: the session's own settings may hold or refuse it. Pushed
-        # again it would only be held again; it stays for check_messages, and doctor says so.
-        self.node.events.publish("unconfirmed", session=session.name)
-        session.trouble = "taken_but_not_shown"
-        return isinstance(outcome, Pushed)
+        line.awaited.pop(expected, None)
+        if not expected.seen.is_set() and self._is_served(line):
+            self.node.events.publish("unconfirmed", session=session.name)
+            session.trouble = "taken_but_not_shown"
+            for message in messages:
+                self._summed.discard(message.row)
+                if unconfirmed:
+                    line.put_back(message)
+        session.stir()
 
     async def _found(self, expected: Expected, how: str, turn: bool) -> None:
-        row = store.read_row(self.node.db.reader, expected.row)
+        row = store.read_row(self.node.db.reader, expected.row) if expected.row else None
         if row is None:
-            return
+            return  # a digest: nobody saw a message by it
         if expected.row in self._previewed and not expected.tool_use_id:
             return  # only its beginning was shown; the rest is shown when it is fetched
         session = self.sessions.get(row.session_key)
@@ -180,8 +282,20 @@ class Ladder:
         now = self.node.now()
         if turn:
             await self.reading.mark_turn(row, now, name, how)
-        else:
-            await self.reading.mark_shown(row, now, name, how)
+            return
+        await self.reading.mark_shown(row, now, name, how)
+        self._forget(row)
+
+    def _forget(self, row: InboxRow) -> None:
+        """It was shown: nothing about it need be remembered."""
+        self._previewed.discard(row.row)
+        self._summed.discard(row.row)
+        self._handed.pop(row.row, None)
+        self._fetched.pop(row.row, None)
+        line = self._lines.get(row.session_key)
+        if line is not None:
+            line.forget(row.row)
+            line.session.stir()
 
     # Pull.
 

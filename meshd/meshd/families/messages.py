@@ -13,6 +13,7 @@ from mesh_protocol.ops.messages import (
     AckAnswer,
     AckInbox,
     CheckMessages,
+    GroupsAsOf,
     InboxAnswer,
     InboxRow,
     MessageAnswer,
@@ -25,13 +26,14 @@ from mesh_protocol.ops.messages import (
 from mesh_protocol.wire.errors import MeshError
 from meshd.addressing import find_recipients
 from meshd.local.dispatch import Call, handles
+from meshd.mentions import mentions
 from meshd.mesh import Mesh
 from meshd.outbox import Draft
+from meshd.progress import RANK, how_far
 from meshd.store import inbox as received
 from meshd.store import outbox as sent
-from meshd.store.outbox import DeliveryRow, MessageRow
+from meshd.store.outbox import MessageRow
 
-RANK: Final = {"queued": 0, "accepted": 1, "stored": 2, "shown": 3, "turn_started": 4}
 RESULT_CHARACTERS: Final = 30_000
 """Characters of messages in one tool result; with their frames it stays below the 39,000 that are kept inline."""
 PART_CHARACTERS: Final = 30_000
@@ -39,8 +41,10 @@ WHOLE_CHARACTERS: Final = 8 * 1024
 PREVIEW_CHARACTERS: Final = 2 * 1024
 MAX_BODY: Final = 900_000
 """Bytes of text in one answer; a frame's body holds 1 MiB."""
-MAX_ROWS: Final = 120
-"""Rows in one answer: a header has at most 4,096 elements, and a row some 27 of them."""
+MAX_ROWS: Final = 110
+"""Rows in one answer: a header has at most 4,096 elements, and a row some 35 of them."""
+MAX_AS_OF: Final = 50
+"""Members of whom is said until when their groups are known."""
 MAX_LABELS: Final = 24 * 1024
 """Bytes of names in one answer; with 300 bytes of the rest a row they stay below a header's 64 KiB."""
 
@@ -49,8 +53,11 @@ MAX_LABELS: Final = 24 * 1024
 async def send(call: Call, request: Send) -> SendAnswer:
     app, session = call.app, call.caller.session
     targets = [request.to] if isinstance(request.to, str) else request.to
-    mesh, recipients = find_recipients(app, targets, request.mesh, session)
-    recipients = [r for r in recipients if not (session and r.session == session.name and app.node.device in r.devices)]
+    found = find_recipients(app, targets, request.mesh, session)
+    mesh = found.mesh
+    recipients = [
+        r for r in found.recipients if not (session and r.session == session.name and app.node.device in r.devices)
+    ]
     if not recipients:
         raise MeshError("bad_request", what="there is nobody else to send it to")
     if mesh.alarm:
@@ -68,16 +75,22 @@ async def send(call: Call, request: Send) -> SendAnswer:
             conv=conv,
             scope=call.caller.scope,
             idem_key=request.idempotency_key or call.mark,
+            audience=found.audience,
+            wanted=found.wanted,
         )
     )
     reached = await _wait(call, msg_id, request.wait, request.timeout)
-    rows = sent.read_deliveries(app.node.db.reader, msg_id)
+    far = how_far(app.node.db.reader, mesh, msg_id)
     return SendAnswer(
         id=msg_id.hex(),
         mesh=mesh.slug,
-        state=_least(rows),
+        state=far.state,
         reached=reached,
-        recipients=[_progress(mesh, r) for r in rows],
+        recipients=far.recipients,
+        counts=far.counts,
+        more=far.more,
+        groups_as_of=[GroupsAsOf(member=each.member, as_of_ms=each.at_ms) for each in found.as_of[:MAX_AS_OF]],
+        groups_more=len(found.as_of) > MAX_AS_OF,
     )
 
 
@@ -86,7 +99,7 @@ def _replied(call: Call, text: str) -> tuple[bytes, bytes]:
     if not text:
         return b"", b""
     reader = call.app.node.db.reader
-    low, high = _range(text)
+    low, high = id_range(text)
     rows = received.find_rows(reader, low, high)
     if len(rows) == 1:
         return rows[0].msg_id, rows[0].conv
@@ -99,7 +112,7 @@ def _replied(call: Call, text: str) -> tuple[bytes, bytes]:
     raise MeshError("ambiguous_id", id=text, candidates=[r.msg_id.hex() for r in rows])
 
 
-def _range(text: str) -> tuple[bytes, bytes]:
+def id_range(text: str) -> tuple[bytes, bytes]:
     """The ids that begin with the hex digits of `text`, which are 8 or more."""
     digits = text.strip().lower()
     if not 8 <= len(digits) <= 32 or any(c not in "0123456789abcdef" for c in digits):
@@ -124,36 +137,11 @@ async def _wait(call: Call, msg_id: MsgId, wanted: str, seconds: float) -> bool:
     return False
 
 
-def _least(rows: Sequence[DeliveryRow]) -> State:
-    """The state of the whole: an end of any recipient first, else the least that all have reached."""
-    states = [row.state for row in rows]
-    ended = [state for state in states if state not in RANK]
-    return cast(State, ended[0] if ended else min(states, key=lambda s: RANK[s], default="queued"))
-
-
-def _progress(mesh: Mesh | None, row: DeliveryRow) -> Progress:
-    name = mesh.name_of(row.member) if mesh is not None else row.member.hex()[:8]
-    return Progress(
-        to=f"{name}/{row.to_session}" if row.to_session else name,
-        device=row.device.hex()[:8],
-        state=cast(State, row.state),
-        path=row.path,
-        queued_ms=row.queued_ms,
-        accepted_ms=row.accepted_ms,
-        stored_ms=row.stored_ms,
-        shown_ms=row.shown_ms,
-        turn_started_ms=row.turn_ms,
-        session=row.session,
-        evidence=row.evidence,
-        reason=row.reason,
-    )
-
-
 @handles(MessageStatus)
 async def message_status(call: Call, request: MessageStatus) -> MessageAnswer:
     app = call.app
     reader = app.node.db.reader
-    low, high = _range(request.id)
+    low, high = id_range(request.id)
     own = [m for i in sent.find_messages(reader, low, high) if (m := sent.read_message(reader, i)) is not None]
     got = received.find_rows(reader, low, high)
     session = call.caller.session
@@ -165,13 +153,13 @@ async def message_status(call: Call, request: MessageStatus) -> MessageAnswer:
         raise MeshError("not_found", what="message", id=request.id)
     if len(ids) > 1:
         raise MeshError("ambiguous_id", id=request.id, candidates=[*sorted(i.hex() for i in ids)])
-    return _sent_answer(call, own[0]) if own else _received_answer(call, got[0])
+    return _sent_answer(call, own[0], request.offset) if own else _received_answer(call, got[0])
 
 
-def _sent_answer(call: Call, message: MessageRow) -> MessageAnswer:
+def _sent_answer(call: Call, message: MessageRow, offset: int) -> MessageAnswer:
     node = call.app.node
     mesh = node.meshes.get(message.mesh)
-    rows = sent.read_deliveries(node.db.reader, message.msg_id)
+    far = how_far(node.db.reader, mesh, message.msg_id, offset)
     text = node.open("message", "content", message.msg_id, message.content).decode("utf-8", "replace")
     me = mesh.row.me if mesh is not None else "me"
     return MessageAnswer(
@@ -184,8 +172,11 @@ def _sent_answer(call: Call, message: MessageRow) -> MessageAnswer:
         priority=message.lane,
         reply_to=message.reply_to.hex(),
         message=text,
-        state=_least(rows),
-        recipients=[_progress(mesh, row) for row in rows],
+        state=far.state,
+        recipients=far.recipients,
+        audience=message.audience,
+        counts=far.counts,
+        more=far.more,
     )
 
 
@@ -212,7 +203,7 @@ def _received_answer(call: Call, row: received.InboxRow) -> MessageAnswer:
         id=row.msg_id.hex(),
         mesh=mesh.slug if mesh is not None else "",
         direction="in",
-        sender=_sender(mesh, row),
+        sender=sender_name(mesh, row),
         created_ms=row.created_ms,
         expires_ms=row.expires_ms,
         priority=row.lane,
@@ -220,10 +211,11 @@ def _received_answer(call: Call, row: received.InboxRow) -> MessageAnswer:
         message=call.app.reading.text_of(row),
         state=progress.state,
         recipients=[progress],
+        audience=row.audience,
     )
 
 
-def _sender(mesh: Mesh | None, row: received.InboxRow) -> str:
+def sender_name(mesh: Mesh | None, row: received.InboxRow) -> str:
     name = mesh.name_of(row.from_member) if mesh is not None else row.from_member.hex()[:8]
     return f"{name}/{row.from_session}" if row.from_session else name
 
@@ -238,7 +230,7 @@ def _shown_rows(call: Call, rows: Iterable[received.InboxRow]) -> tuple[list[Inb
         room -= len(text.encode())
         me = mesh.row.me if mesh is not None else "me"
         labels -= sum(
-            len(part.encode()) for part in (_sender(mesh, row), me, row.to_session, mesh.slug if mesh else "")
+            len(part.encode()) for part in (sender_name(mesh, row), me, row.to_session, mesh.slug if mesh else "")
         )
         if shown and (room < 0 or labels < 0 or len(shown) >= MAX_ROWS):
             return shown, True
@@ -246,13 +238,15 @@ def _shown_rows(call: Call, rows: Iterable[received.InboxRow]) -> tuple[list[Inb
             InboxRow(
                 id=row.msg_id.hex(),
                 mesh=mesh.slug if mesh is not None else "",
-                sender=_sender(mesh, row),
+                sender=sender_name(mesh, row),
                 origin=row.origin,
                 to=f"{me}/{row.to_session}" if row.to_session else me,
                 priority=row.lane,
                 created_ms=row.created_ms,
                 stored_ms=row.stored_ms,
                 reply_to=row.reply_to.hex(),
+                thread=row.conv.hex(),
+                mentions_you=mentions_reader(call, mesh, text),
                 message=text,
                 offset=0,
                 size=len(text),
@@ -261,6 +255,13 @@ def _shown_rows(call: Call, rows: Iterable[received.InboxRow]) -> tuple[list[Inb
             )
         )
     return shown, False
+
+
+def mentions_reader(call: Call, mesh: Mesh | None, text: str) -> bool:
+    """Whether a text names the caller as @name."""
+    session = call.caller.session
+    person = mesh.name_of(mesh.row.member) if mesh is not None else ""
+    return mentions(text, person, session.name if session is not None else "")
 
 
 def _members_called(call: Call, mesh: Mesh | None, name: str) -> list[bytes] | None:
@@ -304,7 +305,7 @@ async def ack_inbox(call: Call, request: AckInbox) -> AckAnswer:
     session = call.caller.session
     rows: list[received.InboxRow] = []
     for text in request.ids:
-        low, high = _range(text)
+        low, high = id_range(text)
         rows.extend(received.find_rows(reader, low, high))
     if session is not None:
         rows = [row for row in rows if row.session_key == session.key]
@@ -322,7 +323,7 @@ async def check_messages(call: Call, request: CheckMessages) -> InboxAnswer:
     mesh = app.node.find_mesh(request.mesh) if request.mesh else None
     reader = app.node.db.reader
     if request.id:
-        low, high = _range(request.id)
+        low, high = id_range(request.id)
         rows = [row for row in received.find_rows(reader, low, high) if row.session_key == session.key]
         if not rows:
             raise MeshError("not_found", what="message", id=request.id)

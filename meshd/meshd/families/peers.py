@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import msgspec
+
 from mesh_protocol.ids import DeviceId
 from mesh_protocol.names import check_name
 from mesh_protocol.ops.peers import (
@@ -15,15 +17,18 @@ from mesh_protocol.ops.peers import (
     SetVisible,
 )
 from mesh_protocol.pae import BadEncoding
+from mesh_protocol.profile import SessionGroups, is_within
 from mesh_protocol.wire.errors import MeshError
+from meshd.families.groups import group_name, show_group
 from meshd.local.dispatch import Call, handles
 from meshd.mesh import Mesh
 from meshd.presence import SessionView
 from meshd.sessions import Session
 from meshd.status import Source
 
-MAX_ROWS: Final = 100
-"""Rows of one answer: with every name at its longest they fit the 64 KiB of a header; summaries travel in the body."""
+MAX_BYTES: Final = 60 * 1024
+MAX_ELEMENTS: Final = 4_000
+"""Of the rows in one answer: a header holds 64 KiB and 4,096 elements; summaries travel in the body."""
 
 
 @handles(ListPeers)
@@ -32,8 +37,46 @@ async def list_peers(call: Call, request: ListPeers) -> PeersAnswer:
     meshes = [node.find_mesh(request.mesh)] if request.mesh or not node.meshes else list(node.meshes.values())
     if not meshes:
         raise MeshError("no_mesh")
-    rows = [row for mesh in meshes if mesh.active for row in _rows(call, mesh)]
-    return PeersAnswer(peers=rows[:MAX_ROWS], more=len(rows) > MAX_ROWS)
+    group = group_name(request.group) if request.group else ""
+    rows = [
+        row for mesh in meshes if mesh.active for row in (_in_group(call, mesh, group) if group else _rows(call, mesh))
+    ]
+    kept = _fitting(rows)
+    return PeersAnswer(peers=kept, more=len(kept) < len(rows))
+
+
+def _fitting(rows: list[PeerRow]) -> list[PeerRow]:
+    """The first rows, as many as one answer holds."""
+    room, elements = MAX_BYTES, MAX_ELEMENTS
+    for place, row in enumerate(rows):
+        room -= len(msgspec.msgpack.encode(msgspec.structs.replace(row, summary="")))
+        elements -= 2 * len(PeerRow.__struct_fields__) + 1 + len(row.groups)
+        if room < 0 or elements < 0:
+            return rows[:place]
+    return rows
+
+
+def _in_group(call: Call, mesh: Mesh, group: str) -> list[PeerRow]:
+    """The sessions in a group: those that are heard of, and those of machines that are away, from what they said last."""
+    present = {row.to: row for row in _rows(call, mesh) if row.kind == "ai"}
+    found: list[PeerRow] = []
+    for device, listed in mesh.state.devices.items():
+        if not mesh.state.is_active(device):
+            continue
+        name, me = mesh.name_of(listed.member_id), listed.member_id == mesh.row.member
+        for session in call.app.groups.listed(mesh, device):
+            if any(is_within(each.name, group) for each in session.groups):
+                row = present.get(f"{name}/{session.session}")
+                found.append(row if row is not None else _absent_row(call, mesh, name, me, device, session))
+    return found
+
+
+def _absent_row(call: Call, mesh: Mesh, name: str, me: bool, device: DeviceId, session: SessionGroups) -> PeerRow:
+    """A session of which only its groups are known now."""
+    heard = call.app.board.of(mesh.id, device)
+    view = SessionView(name=session.session, status="away", since_ms=0, summary="")
+    seen = heard.at_ms if heard is not None else 0
+    return _session_row(call, mesh, name, me, device, view, seen, False, "")
 
 
 def _rows(call: Call, mesh: Mesh) -> list[PeerRow]:
@@ -66,6 +109,7 @@ def _person(call: Call, mesh: Mesh, name: str, me: bool, devices: tuple[DeviceId
         title="",
         cwd="",
         device=" ".join(device.hex()[:8] for device in devices),
+        groups=[],
     )
 
 
@@ -75,21 +119,22 @@ def _sessions(call: Call, mesh: Mesh, name: str, me: bool, device: DeviceId) -> 
         live = call.app.sessions.in_mesh(mesh.id)
         views = call.app.sessions.views(mesh)
         own = {session.name: session.claude.cwd for session in live}
-        return [_session_row(mesh, name, me, device, v, node.now(), True, own.get(v.name, "")) for v in views]
+        return [_session_row(call, mesh, name, me, device, v, node.now(), True, own.get(v.name, "")) for v in views]
     heard = board.of(mesh.id, device)
     if heard is None or not heard.presence.online:
         return []
     online = board.is_online(mesh.id, device)
     return [
-        _session_row(mesh, name, me, device, view, heard.at_ms, online, "")
+        _session_row(call, mesh, name, me, device, view, heard.at_ms, online, "")
         for view in heard.presence.sessions
         if view.visible
     ]
 
 
 def _session_row(
-    mesh: Mesh, name: str, me: bool, device: DeviceId, view: SessionView, seen: int, online: bool, cwd: str
+    call: Call, mesh: Mesh, name: str, me: bool, device: DeviceId, view: SessionView, seen: int, online: bool, cwd: str
 ) -> PeerRow:
+    rows = call.app.groups.listed(mesh, device)
     return PeerRow(
         to=f"{name}/{view.name}",
         kind="ai",
@@ -104,6 +149,7 @@ def _session_row(
         title=view.title,
         cwd=cwd,
         device=device.hex()[:8],
+        groups=[show_group(group) for row in rows if row.session == view.name for group in row.groups],
     )
 
 

@@ -1,33 +1,40 @@
 """Sending for one mesh over one connection: the outbox, and the receipts owed. Ends with the connection."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import apsw
 import trio
 
 from mesh_protocol.broker_api import AcceptAnswer
+from mesh_protocol.fan import MAX_RECIPIENTS, is_wrap, unpack_outcomes
 from mesh_protocol.ids import DeviceId
 from mesh_protocol.io.connection import Call, Connection
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.op import read_answer
+from mesh_protocol.pae import BadEncoding
 from mesh_protocol.wire.errors import MeshError, RemoteError
+from mesh_protocol.wire.rpc import Params
 from meshd.link.greeting import CALL_S, fetch_prekeys
 from meshd.log import Id, Word, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
-from meshd.outbox import SendQueue
 from meshd.receipts import gather, seal_receipts
-from meshd.sealing import seal_delivery
+from meshd.sealing import fan_of, seal_delivery, wrap_deliveries
 from meshd.seams import jitter
+from meshd.sendqueue import SendQueue, Taken
 from meshd.store import inbox as received
 from meshd.store import outbox as store
 from meshd.store.inbox import ReceiptDue
-from meshd.store.outbox import DeliveryRow
+from meshd.store.outbox import DeliveryRow, MessageRow
 
 log = get_logger("mailer")
 
 WINDOW: Final = 64
 """Envelopes on their way to the broker at once."""
+SEAL_AT_ONCE: Final = 64
+"""Devices a message to many is sealed to in one commit: 64 x 0.1 ms in the event loop."""
 RETRY_BASE_S: Final = 0.25
 RETRY_CAP_S: Final = 30.0
 PREKEY_RETRY_S: Final = 5.0
@@ -67,23 +74,39 @@ class Mailer:
 
     async def _run_outbox(self, nursery: trio.Nursery) -> None:
         while True:
-            row = self.queue.take()
-            if row is None:
+            taken = self.queue.take()
+            if taken is None:
                 self.queue.more = trio.Event()
                 await self.queue.more.wait()
                 continue
-            ready = await self._prepare(row)
-            if ready is None:
+            row = await self._prepare(taken.row)
+            if row is None:
                 continue
             await self._window.acquire()
+            self.node.seams.reached("FP-05")
             try:
-                call = await self.connection.begin("mail.send", {"mesh": self.mesh.id}, ready.envelope or b"")
+                if is_wrap(row.envelope or b""):
+                    await self._send_fan(nursery, taken)
+                else:
+                    params: Params = {"mesh": self.mesh.id, "again": taken.again}
+                    call = await self.connection.begin("mail.send", params, row.envelope or b"")
+                    nursery.start_soon(self._settle, row, call)
             except LinkClosed:
                 return
-            nursery.start_soon(self._settle, ready, call)
+
+    async def _send_fan(self, nursery: trio.Nursery, taken: Taken) -> None:
+        """One message to all its recipients that may go now, in one frame."""
+        rows = [taken.row, *self.queue.gather(taken, MAX_RECIPIENTS - 1)]
+        message = store.read_message(self.node.db.reader, taken.row.msg_id)
+        assert message is not None
+        fan = fan_of(self.node, message, rows)
+        params: Params = {"mesh": self.mesh.id, "again": taken.again}
+        call = await self.connection.begin("mail.fan", params, fan.encode())
+        by_device = {row.device: row for row in rows}
+        nursery.start_soon(self._settle_fan, [by_device[wrap.to_device] for wrap in fan.wraps], call)
 
     async def _prepare(self, row: DeliveryRow) -> DeliveryRow | None:
-        """The delivery with an envelope that is on the disk, or None when it cannot go now."""
+        """The delivery, if its envelope is on the disk; None when it cannot go now."""
         if not self.mesh.state.is_active(row.device):
             await self._end(row, "removed", "the device is no longer in the mesh")
             return None
@@ -94,26 +117,40 @@ class Mailer:
             return None  # offered again when the alarm is resolved and the link greets anew
         if row.envelope is not None:
             return row
-        if row.device not in self.mesh.peer_prekeys:
-            await self._fetch_prekey(row.device)
         message = store.read_message(self.node.db.reader, row.msg_id)
         if message is None:
             self.queue.done(row)
             return None
-        content = self.node.open("message", "content", message.msg_id, message.content)
-        sealed = seal_delivery(self.node, self.mesh, message, content, row)
-        if sealed is None:
+        sealed = await (self._seal_many(message, row) if message.shared is not None else self._seal(message, row))
+        if row.device not in {each.device for each in sealed}:
             self._later(row, PREKEY_RETRY_S)
             return None
-        await self.node.db.write(lambda tx: store.set_envelope(tx, sealed))
-        self.queue.done(row)
-        self.queue.offer([sealed])  # known under its new attempt; taken again at once
+        self.node.seams.reached("FP-04")
+        await self.node.db.write(lambda tx: store.set_envelopes(tx, sealed))
+        self.queue.offer(sealed)  # known under their new attempt; this one is taken again at once
+        self.queue.give_back(row)
         return None
 
-    async def _fetch_prekey(self, device: DeviceId) -> None:
-        """Ask for a device's prekey; a refusal (too fast, no room) only means that it is not here yet."""
+    async def _seal(self, message: MessageRow, row: DeliveryRow) -> list[DeliveryRow]:
+        if row.device not in self.mesh.peer_prekeys:
+            await self._fetch_prekeys([row.device])
+        content = self.node.open("message", "content", message.msg_id, message.content)
+        sealed = seal_delivery(self.node, self.mesh, message, content, row)
+        return [] if sealed is None else [sealed]
+
+    async def _seal_many(self, message: MessageRow, row: DeliveryRow) -> list[DeliveryRow]:
+        """This delivery and others of its message that are not sealed yet, in one commit."""
+        found = [row, *store.unsealed_deliveries(self.node.db.reader, message.msg_id, SEAL_AT_ONCE)]
+        rows = [*{each.device: each for each in found}.values()]
+        missing = [each.device for each in rows if each.device not in self.mesh.peer_prekeys]
+        if missing:
+            await self._fetch_prekeys(missing)
+        return wrap_deliveries(self.node, self.mesh, message, rows)
+
+    async def _fetch_prekeys(self, devices: Sequence[DeviceId]) -> None:
+        """Ask for devices' prekeys; a refusal (too fast, no room) only means that they are not here yet."""
         try:
-            await fetch_prekeys(self.connection, self.mesh, [device])
+            await fetch_prekeys(self.connection, self.mesh, [*devices])
         except (RemoteError, trio.TooSlowError, LinkClosed):
             log.debug("no prekey now", mesh=Id(self.mesh.id))
 
@@ -123,7 +160,7 @@ class Mailer:
             reply = await call.reply(CALL_S)
             answer = read_answer(AcceptAnswer, reply.result)
         except RemoteError as error:
-            await self._refused(row, error)
+            await self._refused(row, error.code, error.data.get("retry_after"))
             return
         except LinkClosed:
             return
@@ -132,28 +169,68 @@ class Mailer:
             return
         finally:
             self._window.release()
-        self._failures.pop(row.device, None)
-        self.queue.done(row)
+        await self._accepted([(row, answer.accepted_ms)])
+
+    async def _settle_fan(self, rows: Sequence[DeliveryRow], call: Call) -> None:
+        """Wait for the broker's word on one message to many."""
         try:
-            await self.node.db.write(
-                lambda tx: store.set_accepted(tx, row.msg_id, row.device, row.attempt, answer.accepted_ms)
-            )
+            reply = await call.reply(CALL_S)
+            outcomes = unpack_outcomes(reply.body, len(rows))
+        except RemoteError as error:
+            for row in rows:
+                await self._refused(row, error.code, error.data.get("retry_after"))
+            return
+        except BadEncoding:
+            await self.connection.aclose("the broker answered a message to many in another shape")
+            return
+        except LinkClosed:
+            return
+        except trio.TooSlowError:
+            await self.connection.aclose("the broker did not answer a message")
+            return
+        finally:
+            self._window.release()
+        pairs = list(zip(rows, outcomes, strict=True))
+        await self._accepted([(row, outcome.at_ms) for row, outcome in pairs if not outcome.code])
+        for row, outcome in pairs:
+            if outcome.code:
+                await self._refused(row, outcome.code, outcome.retry_after)
+
+    async def _accepted(self, rows: Sequence[tuple[DeliveryRow, int]]) -> None:
+        for row, _ in rows:
+            self._failures.pop(row.device, None)
+            self.queue.refusals.pop(row.device, None)
+            self.queue.done(row)
+        if not rows:
+            return
+        self.node.seams.reached("FP-10")
+
+        def work(tx: apsw.Connection) -> None:
+            for row, at_ms in rows:
+                store.set_accepted(tx, row.msg_id, row.device, row.attempt, at_ms)
+
+        try:
+            await self.node.db.write(work)
         except MeshError:  # no room to note it: sent once more after the next start, and answered as a repeat
             log.warning("an acceptance could not be noted", mesh=Id(self.mesh.id))
-        self.node.changed(row.msg_id)
+        self.node.changed(rows[0][0].msg_id)
 
-    async def _refused(self, row: DeliveryRow, error: RemoteError) -> None:
-        end = PERMANENT.get(error.code)
+    async def _refused(self, row: DeliveryRow, code: str, told: object) -> None:
+        end = PERMANENT.get(code)
         if end is not None:
             await self._end(row, *end)
             return
+        if code == "out_of_turn":  # one before it was refused, and comes back first
+            self.queue.give_back(row, refused=True)
+            return
+        self.queue.refusals[row.device] = code
         failures = self._failures[row.device] = self._failures.get(row.device, 0) + 1
         wait = jitter(self.node.seams.rng, min(RETRY_CAP_S, RETRY_BASE_S * 2.0 ** min(failures, 10)))
-        told = error.data.get("retry_after")
         self._later(row, max(wait, float(told)) if isinstance(told, int | float) else wait)
-        log.info("the broker does not take a message now", code=Word(error.code), mesh=Id(self.mesh.id))
+        log.info("the broker does not take a message now", code=Word(code), mesh=Id(self.mesh.id))
 
     def _later(self, row: DeliveryRow, seconds: float) -> None:
+        self.queue.hold(row)
         self._nursery.start_soon(self._put_back, row, seconds)
 
     async def _put_back(self, row: DeliveryRow, seconds: float) -> None:
@@ -187,7 +264,7 @@ class Mailer:
             await self._drop(rows)
             return True
         if device not in self.mesh.peer_prekeys:
-            await self._fetch_prekey(device)
+            await self._fetch_prekeys([device])
         if device not in self.mesh.peer_prekeys or self.mesh.alarm:
             await trio.sleep(PREKEY_RETRY_S)
             return False

@@ -173,6 +173,7 @@ class MeshLink:
         mesh.alarm = ""
         await take_seals(node, self.greeting.connection, mesh)
         if mesh.prekey is not None:
+            node.seams.reached("FP-18")
             await self.greeting.connection.call("prekey.put", {"mesh": mesh.id}, mesh.prekey.encode(), seconds=CALL_S)
 
     async def _serve(self) -> None:

@@ -97,6 +97,7 @@ class Receiver:
             self._send.send_nowait((each.mseq, each.envelope))
 
     async def _judge(self, nursery: trio.Nursery, mseq: int, envelope: bytes) -> None:
+        self.node.seams.reached("FP-11")
         verdict = self.inbox.judge(self.mesh, envelope)
         if verdict.kind == "wait":
             await self.sync()
@@ -147,6 +148,7 @@ class Receiver:
             log.warning("a message could not be stored", code=Word(error.code))
             await self.connection.aclose("no room to store mail")
             return
+        self.node.seams.reached("FP-22" if pending.result.changed else "FP-13")
         self._acknowledge(mseq)
 
     def _tell(self, pending: Pending[Stored]) -> None:
@@ -155,9 +157,10 @@ class Receiver:
             return
         for msg_id in pending.result.changed:
             self.node.changed(msg_id)
-        if pending.result.row:
+        if pending.result.rows:
             self.inbox.receipts_due(self.mesh)
-            self.inbox.surfaced(pending.result.row)
+        for row in pending.result.rows:
+            self.inbox.surfaced(row)
 
     async def _bounce(self, mseq: int, verdict: Verdict, envelope: bytes) -> None:
         assert verdict.outer is not None

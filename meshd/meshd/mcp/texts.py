@@ -54,6 +54,10 @@ def _frame(row: InboxRow, text: str, share: int, mark: Mark) -> str:
     about.append(f"sent {_moment(row.created_ms)}")
     if row.reply_to:
         about.append(f"answers {clean_name(row.reply_to)}")
+    if row.thread not in ("", row.id):
+        about.append(f"thread {clean_name(row.thread)}")
+    if row.mentions_you:
+        about.append("mentions you")
     if row.priority != "next":
         about.append(f"priority {clean_name(row.priority)}")
     lines = [", ".join(about), f"--- {mark}", text[:share], f"--- {mark}"]

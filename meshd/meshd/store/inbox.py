@@ -165,6 +165,10 @@ class ReceiptDue(NamedTuple):
     expires_ms: int
 
 
+# The facts of one message are numbered together, whichever of its sessions they are about.
+_NEXT_N: Final = (
+    "UPDATE inbox SET n=(SELECT max(n)+1 FROM inbox WHERE from_device=? AND msg_id=?) WHERE row=? RETURNING n"
+)
 _DUE: Final = "id, mesh, device, msg_id, attempt, message_hash, state, reason, session, evidence, at_ms, n, expires_ms"
 
 
@@ -180,7 +184,7 @@ def owe_receipt(
     reason: str = "",
 ) -> None:
     """Note a receipt in the transaction of the fact it states, and give it the message's next number."""
-    found = tx.execute("UPDATE inbox SET n=n+1 WHERE row=? RETURNING n", (number,)).fetchone()
+    found = tx.execute(_NEXT_N, (row.from_device, row.msg_id, number)).fetchone()
     assert found is not None
     _, *names = _DUE.split(", ")
     tx.execute(

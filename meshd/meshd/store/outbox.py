@@ -142,20 +142,22 @@ def count_waiting(db: apsw.Connection, mesh: MeshId) -> int:
     return int(row[0]) if row else 0
 
 
-def set_envelope(tx: apsw.Connection, delivery: DeliveryRow) -> None:
+def set_envelopes(tx: apsw.Connection, deliveries: Iterable[DeliveryRow]) -> None:
     """Keep the sealed bytes before they are sent for the first time."""
-    tx.execute(
+    tx.executemany(
         "UPDATE delivery SET envelope=?, message_hash=?, outer_hash=?, attempt=?, accepted_ms=0"
         " WHERE msg_id=? AND device=? AND stored_ms=0",
-        (
-            delivery.envelope,
-            delivery.message_hash,
-            delivery.outer_hash,
-            delivery.attempt,
-            delivery.msg_id,
-            delivery.device,
-        ),
+        [(d.envelope, d.message_hash, d.outer_hash, d.attempt, d.msg_id, d.device) for d in deliveries],
     )
+
+
+def unsealed_deliveries(db: apsw.Connection, msg_id: bytes, limit: int) -> list[DeliveryRow]:
+    """Deliveries of one message that have no envelope yet."""
+    query = (
+        f"SELECT {_DELIVERY} FROM delivery WHERE msg_id=? AND envelope IS NULL AND accepted_ms=0 AND ended=''"  # noqa: S608
+        " AND stored_ms=0 AND path='mesh' LIMIT ?"
+    )
+    return [DeliveryRow(*r) for r in db.execute(query, (msg_id, limit))]
 
 
 def set_accepted(tx: apsw.Connection, msg_id: bytes, device: bytes, attempt: int, at_ms: int) -> None:
@@ -211,7 +213,41 @@ def apply_receipt(tx: apsw.Connection, device: bytes, fact: ReceiptFact) -> bool
             fact.message_hash,
         ),
     )
+    changed = tx.changes() > 0
+    if fact.session and fact.state in ("shown", "turn_started"):
+        changed |= _note_session(tx, device, fact)
+    return changed
+
+
+def _note_session(tx: apsw.Connection, device: bytes, fact: ReceiptFact) -> bool:
+    """Where a message is for several sessions of a device, how far it got at one of them."""
+    turn = fact.at_ms if fact.state == "turn_started" else 0
+    tx.execute(
+        "INSERT INTO delivery_session(msg_id, device, session, shown_ms, turn_ms, evidence)"
+        " SELECT msg_id, device, ?1, ?2, ?3, ?4 FROM delivery WHERE msg_id=?5 AND device=?6 AND message_hash=?7"
+        " AND (instr(to_session, ',') OR to_session='*' OR to_session LIKE '@%')"
+        " ON CONFLICT DO UPDATE SET turn_ms=max(turn_ms, ?3), evidence=?4 WHERE turn_ms=0",
+        (fact.session, fact.at_ms, turn, fact.evidence, fact.msg_id, device, fact.message_hash),
+    )
     return tx.changes() > 0
+
+
+class SessionFact(NamedTuple):
+    """How far a message got at one of several sessions of a device; epoch ms, 0 for not yet."""
+
+    device: DeviceId
+    session: str
+    shown_ms: int
+    turn_ms: int
+    evidence: str
+
+
+def read_session_facts(db: apsw.Connection, msg_id: bytes) -> list[SessionFact]:
+    query = (
+        "SELECT device, session, shown_ms, turn_ms, evidence FROM delivery_session WHERE msg_id=?"
+        " ORDER BY device, session"
+    )
+    return [SessionFact(*r) for r in db.execute(query, (msg_id,))]
 
 
 EXPIRED: Final = "no receipt came in time"

@@ -36,3 +36,9 @@ def read_sessions(db: apsw.Connection, since_ms: int) -> list[SessionRow]:
 
 def put_session(tx: apsw.Connection, row: SessionRow) -> None:
     tx.execute("INSERT OR REPLACE INTO session VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)", row)
+
+
+def count_unshown(db: apsw.Connection, key: str) -> int:
+    """Messages of a session that it was not shown, and that none of its commands printed."""
+    row = db.execute("SELECT count(*) FROM inbox WHERE session_key=? AND shown_ms=0 AND read_ms=0", (key,)).fetchone()
+    return int(row[0]) if row else 0

@@ -16,6 +16,8 @@ from typing import Final, Generic, Protocol, TypeVar
 import apsw
 import trio
 
+from mesh_protocol.crashpoints import Reached, unnoticed
+from mesh_protocol.io.wal import error_code, found_no_room, move_log, rewrite_log
 from mesh_protocol.wire.errors import MeshError
 
 T = TypeVar("T")
@@ -35,9 +37,6 @@ PRAGMAS: Final = (
 
 CHECKPOINT_PAGES: Final = 1000
 """Pages in the log after which a commit is followed by a checkpoint (SQLite's own default)."""
-
-# A write that found no room fails before anything reached the log's end: rolled back, the database is as it was.
-_NO_ROOM: Final = frozenset({apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_SHMSIZE})
 
 # What says that the file or the disk is broken, whichever work met it.
 _BROKEN: Final = (apsw.FullError, apsw.IOError, apsw.CorruptError, apsw.NotADBError)
@@ -149,6 +148,11 @@ class Pending(Generic[T]):
         return self._event.is_set() and self._error is None
 
     @property
+    def failed(self) -> bool:
+        """It has failed. Known in the writer before any later work runs."""
+        return self._error is not None
+
+    @property
     def result(self) -> T:
         """What it returned, once it has `succeeded`."""
         return self._result[0]
@@ -192,8 +196,10 @@ class Database:
         migrations: Sequence[str],
         worker: Worker,
         vfs: str | None = None,
+        reached: Reached = unnoticed,
     ) -> None:
         self.path = path
+        self._reached = reached
         self._worker = worker
         self._queue: deque[Pending[object]] = deque()
         self._failed: str | None = None  # why; each caller gets an exception of its own
@@ -206,11 +212,12 @@ class Database:
         """Set when the database is dead: whoever owns it must exit."""
         if vfs is None:
             path.touch(mode=0o600)  # the log and its index are given the same mode
+        rewrite_log(path, vfs)
         self._writer = apsw.Connection(str(path), vfs=vfs)
         try:
             _check_identity(self._writer, application_id, len(migrations))
             _configure(self._writer)
-            _migrate(self._writer, application_id, migrations)
+            _migrate(self._writer, application_id, migrations, reached)
             self.reader = apsw.Connection(str(path), vfs=vfs)
             """For bounded reads in the event loop. It sees every commit whose `Pending.wait` has returned."""
             _configure(self.reader)
@@ -321,7 +328,7 @@ class Database:
             pending._fail(StorageFailed(self._failed) if self._failed is not None else MeshError("storage_full"))
 
     def _die(self, error: BaseException) -> None:
-        self._failed = f"{self.path.name}: {type(error).__name__} {_code(error)}"
+        self._failed = f"{self.path.name}: {type(error).__name__} {error_code(error)}"
         self._worker.wake(self.failure.set)
 
     def _note_log(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
@@ -333,23 +340,11 @@ class Database:
         if self._failed is not None or self._log_pages < CHECKPOINT_PAGES:
             return
         self._log_pages = 0
+        self._reached("FP-15")
         try:
-            self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except apsw.BusyError:
-            return  # a reader is in the way; the next commit tries again
+            move_log(self._writer)
         except BaseException as error:  # noqa: BLE001 - as in `_commit`
-            if not found_no_room(error):  # without room the log stays as it is, and nothing is lost
-                self._die(error)
-
-
-def _code(error: BaseException) -> int:
-    """SQLite's extended result code; 0 for what is not SQLite's."""
-    return int(getattr(error, "extendedresult", getattr(error, "result", 0)))
-
-
-def found_no_room(error: BaseException) -> bool:
-    """Whether SQLite failed for want of room on the disk, and nothing else is wrong."""
-    return isinstance(error, apsw.Error) and (_code(error) in _NO_ROOM or _code(error) & 0xFF == apsw.SQLITE_FULL)
+            self._die(error)
 
 
 def _finish(batch: Sequence[Pending[object]]) -> None:
@@ -378,10 +373,11 @@ def _configure(connection: apsw.Connection) -> None:
         raise StorageFailed("this disk cannot hold a write-ahead log: use a local one")
 
 
-def _migrate(connection: apsw.Connection, application_id: int, migrations: Sequence[str]) -> None:
+def _migrate(connection: apsw.Connection, application_id: int, migrations: Sequence[str], reached: Reached) -> None:
     for number in range(int(connection.pragma("user_version")), len(migrations)):
         with connection:
             for _ in connection.execute(migrations[number]):
                 pass  # a statement that returns rows would hold up those after it
+            reached("FP-16")
             connection.pragma("user_version", number + 1)
             connection.pragma("application_id", application_id)

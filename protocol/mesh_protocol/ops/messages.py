@@ -10,6 +10,15 @@ from mesh_protocol.ops.fields import Id, Limit, MeshArg, Priority, Seconds, Stat
 Target = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
+class SessionProgress(Answer, frozen=True):
+    """How far a message got at one of several sessions of a device it is for. Times are epoch ms, 0 for not yet."""
+
+    session: str
+    shown_ms: int
+    turn_started_ms: int
+    evidence: str
+
+
 class Progress(Answer, frozen=True):
     """How far a message got at one recipient. Times are Unix epoch milliseconds, 0 for not yet.
 
@@ -29,16 +38,33 @@ class Progress(Answer, frozen=True):
     session: str
     evidence: str
     reason: str
+    sessions: list[SessionProgress] = []
+
+
+class GroupsAsOf(Answer, frozen=True):
+    """Until when the groups of a member are known who is away: epoch ms by his machine's clock, 0 if he never told any."""
+
+    member: str
+    as_of_ms: int
 
 
 class SendAnswer(Answer, frozen=True):
-    """`state` is the least that all recipients have reached. `reached` tells whether `wait` was met in time."""
+    """`state` is the least that all recipients have reached. `reached` tells whether `wait` was met in time.
+
+    `recipients` are the first ones, `more` says that there are others; `counts` tells how many are in each state.
+    `groups_as_of` comes with a message to a group: members who are away may have joined or left it since. The least
+    known come first; `groups_more` says that there are more of them.
+    """
 
     id: str
     mesh: str
     state: State
     reached: bool
     recipients: list[Progress]
+    counts: dict[str, int] = {}
+    more: bool = False
+    groups_as_of: list[GroupsAsOf] = []
+    groups_more: bool = False
 
 
 @op(
@@ -64,8 +90,8 @@ class SendAnswer(Answer, frozen=True):
         "send_message",
         "Send a message to a person or another agent session of the mesh. Use it to answer a message you were shown (set "
         "reply_to to its id), to ask a peer something, or to report a result. `to` is a name from list_peers: PERSON reaches "
-        "the person, PERSON/SESSION one session. It is delivered later if they are away. The answer tells how far it got; "
-        "message_status tells more later.",
+        "the person, PERSON/SESSION one session, @GROUP every session in that group or below it, * everybody. It is "
+        "delivered later if they are away. The answer tells how far it got; message_status tells more later.",
         hidden=frozenset({"idempotency_key", "wait", "timeout"}),
     ),
     command=Command("send", args=("to", "message")),
@@ -76,7 +102,7 @@ class Send(Request, frozen=True):
 
     to: Annotated[
         Target | Annotated[list[Target], msgspec.Meta(min_length=1, max_length=64)],
-        msgspec.Meta(description="a name from list_peers, or a list of names"),
+        msgspec.Meta(description="a name from list_peers, @GROUP, * for everybody, or a list of these"),
     ]
     message: Annotated[Text, msgspec.Meta(min_length=1, description="the text, at most 64 KiB")]
     priority: Annotated[
@@ -95,7 +121,9 @@ class Send(Request, frozen=True):
 
 
 class MessageAnswer(Answer, frozen=True):
-    """A message and its progress. Its text is given to its recipients and its sender only."""
+    """A message and its progress. Its text is given to its recipients and its sender only. `recipients` begin at the
+    request's `offset`; `more` and `counts` as for a send. `audience` is what of its address means many, as its sender wrote it.
+    """
 
     id: str
     mesh: str
@@ -108,6 +136,9 @@ class MessageAnswer(Answer, frozen=True):
     message: str
     state: State
     recipients: list[Progress]
+    audience: str = ""
+    counts: dict[str, int] = {}
+    more: bool = False
 
 
 @op(
@@ -129,12 +160,14 @@ class MessageStatus(Request, frozen=True):
     """Show how far a message got."""
 
     id: Annotated[Id, msgspec.Meta(description="the message's id, or its first 8 characters or more")]
+    offset: Annotated[int, msgspec.Meta(ge=0, le=10_000, description="from which recipient on, where they are many")] = 0
 
 
 class InboxRow(Answer, frozen=True):
     """A message as its reader sees it. `sender` is the verified member name, with the session it came from behind a
     slash; `origin` human or agent, as the sending machine saw it. `message` begins at character `offset` of `size`;
-    `truncated` says that it goes on behind what is here.
+    `truncated` says that it goes on behind what is here. `thread` is the same for all messages of one conversation, the id
+    of its first one; `mentions_you` says that the text names its reader as @name.
     """
 
     id: str
@@ -146,6 +179,8 @@ class InboxRow(Answer, frozen=True):
     created_ms: int
     stored_ms: int
     reply_to: str
+    thread: str
+    mentions_you: bool
     message: str
     offset: int
     size: int

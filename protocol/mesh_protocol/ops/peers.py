@@ -12,7 +12,8 @@ class PeerRow(Answer, frozen=True):
     """A person, or one session of a person. `to` is the address that reaches it with send_message.
 
     `kind` is human for a person, ai for a session. `online` means heard within the lease of 90 s; `last_seen_ms` and
-    `since_ms` are Unix epoch milliseconds by this machine's clock, 0 for never heard.
+    `since_ms` are Unix epoch milliseconds by this machine's clock, 0 for never heard. `groups` are those a session is in,
+    each as `name` or `name (role)`.
     """
 
     to: str
@@ -28,6 +29,7 @@ class PeerRow(Answer, frozen=True):
     title: str
     cwd: str
     device: str
+    groups: list[str]
 
 
 class PeersAnswer(Answer, frozen=True):
@@ -41,21 +43,25 @@ class PeersAnswer(Answer, frozen=True):
     "peer.list",
     answer=PeersAnswer,
     tier=Tier.STATUS,
-    errors=("unknown_mesh", "no_mesh"),
+    errors=("unknown_mesh", "no_mesh", "bad_group"),
     drops_unknown=True,
     tool=Tool(
         "list_peers",
         "List the people and agent sessions you can reach, with what each is doing now. Call it before send_message when "
-        "you are not sure of a name, and to see who is idle, working or away. `to` in each row is the address to send to.",
+        "you are not sure of a name, and to see who is idle, working or away. `to` in each row is the address to send to; "
+        "@GROUP reaches all sessions that have GROUP, or one below it, among their groups.",
         read_only=True,
     ),
-    command=Command("peers", rows="peers", columns=("to", "status", "online", "summary")),
+    command=Command("peers", rows="peers", columns=("to", "status", "online", "groups", "summary")),
     texts="peers[].summary",
 )
 class ListPeers(Request, frozen=True):
     """List people and sessions of the mesh."""
 
     mesh: MeshArg = ""
+    group: Annotated[
+        str, msgspec.Meta(max_length=129, description="only the sessions in this group and in those below it")
+    ] = ""
 
 
 class PresenceAnswer(Answer, frozen=True):

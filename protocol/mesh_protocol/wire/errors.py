@@ -56,6 +56,9 @@ CODES: Final[Mapping[str, Kind]] = {
     "mesh_local_only": Kind(CONFIG, "only this machine can reach {mesh}: make one with mesh new NAME --broker URL"),
     "name_taken": Kind(USAGE, "the name {name} is taken in this mesh: choose another with --name"),
     "bad_name": Kind(USAGE, "{name} cannot be a name: 1 to 32 letters, digits, or - _ ."),
+    "bad_group": Kind(
+        USAGE, "{name} cannot be a group: a path such as web/ui, of letters, digits, or - _ ., at most 128 bytes"
+    ),
     # Invites.
     "bad_invite": Kind(BAD_DATA, "{why}"),
     "invite_unknown": Kind(BAD_DATA, "the mesh knows no such invite: ask for a new one (mesh invite)"),
@@ -72,6 +75,7 @@ CODES: Final[Mapping[str, Kind]] = {
         BAD_DATA, "the idempotency key {key} was used for another request; nothing was changed"
     ),
     "outbox_full": Kind(TRY_LATER, "{waiting} messages wait for the broker, the limit is {limit}: see mesh doctor"),
+    "out_of_turn": Kind(TRY_LATER, "an earlier message to the same device was refused; this one waits behind it"),
     "mailbox_full": Kind(TRY_LATER, "the recipient's mailbox at the broker is full; the message waits here"),
     "no_session": Kind(FAILED, "this command belongs to no agent session of this machine: {hint}"),
     # Broker.

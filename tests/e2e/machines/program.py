@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+DOOMED: Final = str(Path(__file__).with_name("doomed.py"))
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 15.0
 
@@ -27,6 +28,7 @@ class Program:
         self.name = name
         self.log = log
         self._argv = [sys.executable, *argv]
+        self._fate: list[str] = []
         # Never byte-code from here: under a file size limit the interpreter leaves cut-off files in its cache, and every
         # later start of any program fails on them.
         self._env = {
@@ -51,6 +53,14 @@ class Program:
             hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)[1]
             resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (hard if size is None else size, hard))
 
+    def doom(self, point: str | None, arrival: int = 1) -> None:
+        """From its next start on, it dies at the `arrival`-th time that it comes by the crash point; None ends this."""
+        self._fate = [] if point is None else [sys.executable, DOOMED, point, str(arrival)]
+
+    @property
+    def _started_as(self) -> list[str]:
+        return [*self._fate, *self._argv[2:]] if self._fate else self._argv
+
     @property
     def process(self) -> trio.Process:
         assert self._process is not None, f"{self.name} was never started"
@@ -72,7 +82,7 @@ class Program:
         self._line = ""
         with self.log.open("ab") as log:
             self._process = await trio.lowlevel.open_process(
-                self._argv,
+                self._started_as,
                 stdin=DEVNULL,
                 stdout=PIPE,
                 stderr=log,

@@ -1,7 +1,9 @@
 """Killing processes at random moments while messages flow, and judging what is left when it is over."""
 
+import os
 import random
-from collections.abc import Awaitable, Callable
+import signal
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -28,38 +30,65 @@ class Ledger:
 
 @dataclass
 class Storm:
-    """Kills `programs` until `left` is used up. `early` counts the kills before the program said that it serves."""
+    """Kills programs until `left` is used up. `early` counts the kills before the program said that it serves."""
 
     chance: random.Random
     left: int
     kills: dict[str, int] = field(default_factory=dict)
     early: int = 0
+    points: dict[str, int] = field(default_factory=dict)
+    """Deaths at named crash points."""
 
     @property
     def over(self) -> bool:
         return self.left <= 0
 
-    async def rage(self, program: Program) -> None:
-        """Kill and restart one program again and again; it runs when this returns."""
+    async def rage(self, *programs: Program) -> None:
+        """Kill and restart `programs`, all in one blow, again and again; they run when this returns."""
         while not self.over:
-            await self._strike(program)
-            await program.spawn()
-        await program.ready()
+            self.left -= 1
+            await self._strike(programs)
+            for program in programs:
+                await program.spawn()
+        for program in programs:
+            await program.ready()
 
-    async def _strike(self, program: Program) -> None:
-        self.left -= 1
-        self.kills[program.name] = self.kills.get(program.name, 0) + 1
+    async def _strike(self, programs: Sequence[Program]) -> None:
         if self.chance.random() < 0.3:
             # In the middle of its start: keys, generation, migrations, the hello.
             await trio.sleep(self.chance.uniform(0.05, 0.6))
             self.early += 1
         else:
-            await program.ready()
+            for program in programs:
+                await program.ready()
             await trio.sleep(
                 self.chance.uniform(0.0, 0.3) if self.chance.random() < 0.7 else self.chance.uniform(0.3, 1.2)
             )
-        assert program.running, f"{program.name} ended by itself with {program.process.returncode}\n{program.tail()}"
+        for program in programs:
+            self.kills[program.name] = self.kills.get(program.name, 0) + 1
+            assert program.running, (
+                f"{program.name} ended by itself with {program.process.returncode}\n{program.tail()}"
+            )
+            os.kill(program.pid, signal.SIGKILL)
+        for program in programs:
+            await program.kill()
+
+    async def await_death(self, program: Program, point: str, arrival: int, seconds: float) -> bool:
+        """Start `program` anew so that it dies at a crash point; whether it came there. It runs when this returns."""
+        self.left -= 1
+        program.doom(point, arrival)
         await program.kill()
+        await program.spawn()
+        died = False
+        with trio.move_on_after(seconds):
+            status = await program.process.wait()
+            assert status == -signal.SIGKILL, f"{program.name} ended with {status}\n{program.tail()}"
+            died = True
+            self.points[point] = self.points.get(point, 0) + 1
+        program.doom(None)
+        await program.kill()
+        await program.start()
+        return died
 
 
 async def send_on(ledger: Ledger, chance: random.Random, stop: Callable[[], bool]) -> None:

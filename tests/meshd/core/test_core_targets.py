@@ -136,7 +136,7 @@ def test_a_directory_without_its_own_person_still_names_local_sessions() -> None
 
 
 def to(targets: list[str], directory: Directory = HERE) -> list[str]:
-    return [recipient.to for recipient in resolve_all(directory, targets)]
+    return [recipient.to for recipient in resolve_all(directory, targets).recipients]
 
 
 def test_a_list_names_each_recipient_once() -> None:
@@ -144,17 +144,13 @@ def test_a_list_names_each_recipient_once() -> None:
     assert to(["ann/web", "web", "ANN/WEB"]) == ["ann/web"]
 
 
-def test_a_person_takes_his_sessions_along() -> None:
-    assert to(["bob/web", "bob", "eve"]) == ["Bob", "eve"]
-
-
-def test_two_sessions_of_one_machine_are_written_to_one_by_one() -> None:
-    with pytest.raises(MeshError) as caught:
-        resolve_all(HERE, ["ann/web", "ann/api"])
-    assert caught.value.code == "bad_request"
-    assert to(["ann/web", "ann/docs"]) == ["ann/web", "ann/docs"], "of two machines they are two envelopes"
+def test_a_person_and_his_sessions_may_be_meant_together() -> None:
+    assert to(["bob/web", "bob", "eve"]) == ["Bob/web", "Bob", "eve"]
+    assert to(["ann/web", "ann/api", "ann/docs"]) == ["ann/web", "ann/api", "ann/docs"], "two of one machine"
 
 
 def test_one_unknown_name_refuses_the_whole_list() -> None:
     with pytest.raises(MeshError, match="unknown_recipient"):
         resolve_all(HERE, ["bob", "nobody"])
+    with pytest.raises(MeshError, match="unknown_recipient"):
+        resolve_all(HERE, ["*", "@nobody"])

@@ -8,11 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import apsw
 import trio
+from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pair
 
-from mesh_protocol.io.sqlite import Worker
+from mesh_protocol.crashpoints import Reached, unnoticed
+from mesh_protocol.io.sqlite import Database, StorageFailed, Worker
 from mesh_protocol.io.stream import StreamLink
-from meshd.app import App, open_database
+from meshd.app import App
 from meshd.claude.inbox import Credentials, Inboxes
 from meshd.config import Config
 from meshd.hardening import Hardening
@@ -23,8 +26,10 @@ from meshd.mesh import Mesh
 from meshd.paths import Paths, prepare, resolve
 from meshd.seams import Seams
 from meshd.serving import take_identity
+from meshd.store.schema import APPLICATION_ID, MIGRATIONS
 from world.claude import Claude
 from world.disk import Disk
+from world.power import PowerDisk
 from world.processes import Processes
 from world.seeds import SeededRng, WallClock
 from world.talk import Answer, Talk
@@ -41,7 +46,12 @@ class WatchedApp(App):
 
     bugs: "list[tuple[str, BaseException]] | None" = None
 
+    dead: bool = False
+    """Its process was killed: what its tasks still do on their way out is nobody's business."""
+
     def failed(self, method: str, error: BaseException) -> str:
+        if self.dead or _is_storage(error):  # the latter ends the daemon, and is said as such
+            return "dead"
         if self.bugs is not None:
             self.bugs.append((method, error))
         return App.failed(self, method, error)
@@ -81,14 +91,20 @@ class Machine:
         self.sessions: list[Claude] = []
         self.disk = Disk()
         self.worker: Callable[[str], Worker] = lambda name: self.disk
+        self.power: PowerDisk | None = None
+        """The disk of its database, for stories in which it fails or the power does."""
+        self.reached: Reached = unnoticed
         self.stretch: Callable[[bytes | bytearray, bytes], bytes] = _no_passphrase
         self.config = config
         self.paths: Paths = resolve({"MESH_HOME": str(self.folder / "home")}, "linux", os.geteuid())
         prepare(self.paths)
         self.app: WatchedApp
+        self.killed = False
+        self.ended = trio.Event()
+        """Set when its daemon has ended."""
         self._life: trio.Nursery | None = None
         self._talks: dict[int, Talk] = {}
-        self._ended = trio.Event()
+        self._sockets: list[trio.StapledStream[MemorySendStream, MemoryReceiveStream]] = []
 
     # The daemon's life.
 
@@ -103,24 +119,42 @@ class Machine:
     async def stop(self) -> None:
         """SIGTERM."""
         self.app.stop_soon()
-        await self._ended.wait()
+        await self.ended.wait()
 
     async def crash(self) -> None:
         """SIGKILL: nothing is said and nothing is finished. What was committed stays."""
         assert self._life is not None
         life, self._life = self._life, None
         life.cancel_scope.cancel()
-        await self._ended.wait()
+        await self.ended.wait()
+
+    def kill(self) -> None:
+        """SIGKILL, here and now, also from within the daemon: nothing that it does after this reaches its disk (`power`
+        is needed for that), the network or a client. It has ended when `ended` is set."""
+        assert self.power is not None
+        self.killed = True
+        if self.power.on:
+            self.power.kill()
+        for cable in self.world.network.cables_of(self.name):
+            cable.sever()
+        for stream in self._sockets:
+            stream.send_stream.close()
+            stream.receive_stream.close()
+        if self._life is not None:
+            self.app.dead = True
+            self._life.cancel_scope.cancel()
 
     async def restart(self) -> None:
         await self.crash()
         await self.start()
 
     async def _live(self, locked: bool, task_status: "trio.TaskStatus[None]") -> None:
-        self._ended = trio.Event()
-        seams = Seams(clock=self.clock, rng=self.rng, threads=run_inline, worker=self.worker)
-        db = open_database(self.paths.database, seams)
+        self.ended, self.killed = trio.Event(), False
+        seams = Seams(
+            clock=self.clock, rng=self.rng, threads=run_inline, worker=self.worker, reached=lambda p: self.reached(p)
+        )
         keystore = KeyStore(self.paths.keys, "file", NoKeyring(), self.stretch, self.rng)  # type: ignore[arg-type]
+        db = self._database(seams)
         listener = self._listener()
         try:
             app = self.app = WatchedApp(
@@ -141,15 +175,37 @@ class Machine:
                 self.connect_surroundings()
             async with trio.open_nursery() as life:
                 self._life = life
+                if self.killed:  # while it started
+                    app.dead = True
+                    life.cancel_scope.cancel()
                 life.start_soon(self._run, app, listener)
                 task_status.started()
+        except Exception:
+            if not self.killed:  # what a dead process met on its way out
+                raise
         finally:
             self._life = None
             self._talks.clear()
+            self._sockets.clear()
             keystore.close()
-            db.close()
             listener.close()
-            self._ended.set()
+            try:
+                db.close()
+            except apsw.Error:  # a disk that fails, or is off
+                if self.power is None:
+                    raise
+            self.ended.set()
+
+    def _database(self, seams: Seams) -> Database:
+        """As `meshd.app.open_database`, on this machine's disk."""
+        return Database(
+            self.paths.database,
+            application_id=APPLICATION_ID,
+            migrations=MIGRATIONS,
+            worker=seams.worker("mesh.db"),
+            vfs=self.power.name if self.power is not None else None,
+            reached=seams.reached,
+        )
 
     def connect_surroundings(self) -> None:
         """Give the daemon this world's network and sockets."""
@@ -174,11 +230,12 @@ class Machine:
     async def talk(self, pid: int) -> Talk:
         """A new connection of the process `pid`."""
         assert self._life is not None, f"the daemon of {self.name} does not run"
-        near, far = trio.testing.memory_stream_pair()
+        near, far = memory_stream_pair()
+        self._sockets.append(far)
         client = Client(self.app, PeerCreds(pid, os.geteuid(), os.getegid(), None))
         self._life.start_soon(serve_client, self.app, client, StreamLink(far))
         talk = Talk(self, pid, near)
-        self._life.start_soon(talk.connection.run)
+        self._life.start_soon(talk.run)
         return talk
 
     async def talk_of(self, pid: int) -> Talk:
@@ -249,6 +306,12 @@ class Machine:
         self.sessions.append(session)
         await session.open()
         return session
+
+
+def _is_storage(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_storage(each) for each in error.exceptions)
+    return isinstance(error, StorageFailed)
 
 
 def _no_passphrase(passphrase: object, salt: bytes) -> bytes:

@@ -36,6 +36,13 @@ class Talk:
         self.events: deque[Answer] = deque()
         self._news = trio.Event()
 
+    async def run(self) -> None:
+        """Until the connection ends, of which whoever waits for a line is told."""
+        try:
+            await self.connection.run()
+        finally:
+            self._news.set()
+
     async def call(self, method: str, /, **params: Any) -> Answer:
         """The answer, its texts in their places; a declared refusal raises `MeshError`. A bytes `body` goes beside it."""
         operation = OPERATIONS.get(method)

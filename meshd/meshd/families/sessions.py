@@ -1,0 +1,64 @@
+"""The agent sessions of this machine, and how each wants its messages."""
+
+from typing import Final
+
+from mesh_protocol.ops.sessions import ListSessions, SessionsAnswer, SessionState, SetMode
+from mesh_protocol.wire.errors import MeshError
+from meshd.local.dispatch import Call, handles
+from meshd.sessions import Session
+from meshd.store.sessions import count_unshown
+
+MAX_ROWS: Final = 100
+
+
+@handles(ListSessions)
+async def list_sessions(call: Call, request: ListSessions) -> SessionsAnswer:
+    sessions = call.app.sessions
+    live = sorted(sessions.live(), key=lambda session: session.started_ms)
+    rows = [_state(call, session) for session in live]
+    if request.mesh:
+        rows = [row for row in rows if row.mesh == request.mesh]
+    return SessionsAnswer(sessions=rows[:MAX_ROWS], more=len(rows) > MAX_ROWS)
+
+
+@handles(SetMode)
+async def set_mode(call: Call, request: SetMode) -> SessionState:
+    session = session_meant(call, request.session)
+    call.app.sessions.set_mode(session, request.mode)
+    if request.mode == "push":
+        call.app.ladder.take_up(session)
+    return _state(call, session)
+
+
+def session_meant(call: Call, name: str) -> Session:
+    """The live session that a caller means: an agent only its own, a person the one he names, or the only one.
+
+    Raises `MeshError` with `no_session`, `not_found` or `not_allowed`.
+    """
+    own = call.caller.session
+    if own is not None:
+        if name and name.casefold() != own.name.casefold():
+            raise MeshError("not_allowed", why=f"an agent sets its own session only, which is {own.name}")
+        return own
+    live = call.app.sessions.live()
+    if name:
+        for session in live:
+            if session.name.casefold() == name.casefold():
+                return session
+        raise MeshError("not_found", what="live session", id=f"{name}; mesh sessions lists them")
+    if len(live) == 1:
+        return live[0]
+    hint = "name one with --session NAME; mesh sessions lists them" if live else "none is running"
+    raise MeshError("no_session", hint=hint)
+
+
+def _state(call: Call, session: Session) -> SessionState:
+    mesh = call.app.sessions.mesh_of(session)
+    return SessionState(
+        session=session.name,
+        mesh=mesh.slug if mesh is not None else "",
+        status=session.status.word,
+        mode=session.mode,
+        waiting=count_unshown(call.app.node.db.reader, session.key),
+        trouble=session.trouble,
+    )

@@ -1,0 +1,68 @@
+"""The agent sessions of this machine: which there are, and how each wants its messages."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from mesh_protocol.op import Answer, Command, Request, Tier, op
+from mesh_protocol.ops.fields import MeshArg
+
+SessionArg = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=128, description="a session of this machine, by its name; default: your own, or the only one"
+    ),
+]
+
+
+class SessionState(Answer, frozen=True):
+    """A live session. `waiting` counts its messages that it was not shown; `mode` is how it wants them: push, inbox (only
+    when it asks) or off (they wait). `trouble` says why pushing does not work, empty when it does.
+    """
+
+    session: str
+    mesh: str
+    status: str
+    mode: str
+    waiting: int
+    trouble: str
+
+
+class SessionsAnswer(Answer, frozen=True):
+    """In the order in which they started; `more` says that there are others."""
+
+    sessions: list[SessionState]
+    more: bool
+
+
+@op(
+    "session.list",
+    answer=SessionsAnswer,
+    tier=Tier.AGENT,
+    drops_unknown=True,
+    command=Command("sessions", rows="sessions", columns=("session", "mesh", "status", "mode", "waiting", "trouble")),
+)
+class ListSessions(Request, frozen=True):
+    """List the agent sessions of this machine, how they want their messages, and how many wait."""
+
+    mesh: MeshArg = ""
+
+
+@op(
+    "session.mode",
+    answer=SessionState,
+    tier=Tier.AGENT,
+    errors=("no_session", "not_found", "not_allowed"),
+    command=Command("mode", args=("mode",)),
+)
+class SetMode(Request, frozen=True):
+    """Set how a session gets its messages: pushed, only when it asks, or not at all until this is changed again.
+
+    Kept across restarts and `--resume`. What waits when a session is set to `push` is shown at once.
+    """
+
+    mode: Annotated[
+        Literal["push", "inbox", "off"],
+        msgspec.Meta(description="push: they are shown to it; inbox: only when it asks; off: they wait"),
+    ]
+    session: SessionArg = ""

@@ -1,0 +1,70 @@
+"""What was sent and what was promised: the other side of every judgement."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+MARK: Final = b"canary."
+"""Every text begins with this, so that plaintext is found wherever it should not be."""
+LANES: Final = ("now", "next", "low")
+
+
+@dataclass(slots=True, eq=False)
+class Letter:
+    """One message as its author knows it. `author` and `to` are names of machines, `session` and `label` of sessions
+    there, empty for the person."""
+
+    number: int
+    author: str
+    session: str
+    to: tuple[tuple[str, str], ...]
+    lane: str
+    text: str
+    key: str
+    began: float
+    ended: float = 0.0
+    id: str = ""
+    """What `send` answered: then it is promised."""
+    ids: set[str] = field(default_factory=set)
+    """Two ids and more: its key was answered with different ones."""
+    refused: str = ""
+    unanswered: int = 0
+    """How often the answer was lost."""
+    probe: bool = False
+    """Sent after all was healed."""
+
+    @property
+    def promised(self) -> bool:
+        return bool(self.id)
+
+    @property
+    def uncertain(self) -> bool:
+        """The answer was lost: it may have been taken or not."""
+        return not self.id and self.unanswered > 0
+
+
+@dataclass(slots=True, eq=False)
+class Book:
+    """All letters of a history, by number and by text."""
+
+    letters: list[Letter] = field(default_factory=list)
+    by_text: dict[str, Letter] = field(default_factory=dict)
+
+    def write(
+        self,
+        author: str,
+        session: str,
+        to: tuple[tuple[str, str], ...],
+        lane: str,
+        filler: int,
+        salt: str,
+        now: float,
+        *,
+        keyed: bool,
+    ) -> Letter:
+        """A new letter whose text occurs nowhere else."""
+        number = len(self.letters) + 1
+        text = f"{MARK.decode()}{number}.{salt}" + " lorem ipsum" * filler
+        letter = Letter(number, author, session, to, lane, text, f"key-{number}" if keyed else "", now)
+        self.letters.append(letter)
+        self.by_text[text] = letter
+        return letter
