@@ -20,6 +20,9 @@ help:
 	@echo "make check     lint, format, types, import fences, generated files"
 	@echo "make bench     the figures, to bench/results.json"
 	@echo "make fuzz      random and mutated bytes at every parser, MINUTES=$(MINUTES)"
+	@echo "make powercut  power cuts of outbox, inbox and broker, CUTS=1000 of each, or MINUTES=…"
+	@echo "make killloop  real kill -9 of daemons and broker under load, CYCLES=1000, or MINUTES=…"
+	@echo "make soak      daemons and a broker for MINUTES=10 with kills and a bad network, growth measured"
 	@echo "make generate  rewrite the generated files"
 	@echo "make clean     remove what the others made"
 
@@ -56,6 +59,21 @@ bench: $(STAMP)
 
 fuzz: $(STAMP)
 	@$(RUN) tools/run_fuzz.py --minutes $(MINUTES)
+
+.PHONY: powercut killloop soak
+CUTS ?= 1000
+CYCLES ?= 1000
+# The time that was asked for; MINUTES has a value of its own for `make fuzz`.
+ASKED_MINUTES := $(if $(filter file,$(origin MINUTES)),,--minutes $(MINUTES))
+
+powercut: $(STAMP)
+	@$(RUN) tools/run_powercut.py --cuts $(CUTS) $(ASKED_MINUTES)
+
+killloop: $(STAMP)
+	@$(RUN) tools/run_killloop.py --cycles $(CYCLES) $(ASKED_MINUTES)
+
+soak: $(STAMP)
+	@$(RUN) tools/run_soak.py $(ASKED_MINUTES)
 
 generate: $(STAMP)
 	@for each in tools/generate_*.py; do $(RUN) $$each || exit 1; done

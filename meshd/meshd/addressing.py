@@ -45,7 +45,7 @@ def directory_of(app: "App", mesh: Mesh, session: Session | None = None) -> Dire
         sessions=sessions,
         own_member=mesh.row.member,
         own_device=app.node.device,
-        groups={device: app.groups.of_device(mesh, device) for device in mesh.state.devices},
+        groups=app.groups.known(mesh),
         visible=[each.name for each in app.sessions.in_mesh(mesh.id) if each.visible],
         writer=session.name if session is not None else "",
     )

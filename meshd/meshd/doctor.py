@@ -131,8 +131,9 @@ def _outbox(app: "App", mesh: Mesh) -> Iterator[Check]:
     name = f"outbox {mesh.slug}"
     here: Counter[str] = Counter()
     there: Counter[str] = Counter()
+    refusals = app.outbox.queue(mesh.id).refusals
     for view in list_waiting(app.node.db.reader, mesh.id, "", MAX_COUNTED):
-        why = why_waiting(mesh, app.board, view, {})
+        why = why_waiting(mesh, app.board, view, refusals)
         (there if why.code in PEOPLES else here)[THERE.get(why.code, why.text)] += 1
     if here:
         text = f"{_messages(here.total())} for the broker: {_listed(here)}"

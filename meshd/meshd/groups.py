@@ -36,7 +36,7 @@ class Groups:
     changed: Callable[[], None]
     _own: dict[str, dict[str, GroupRole]] = field(default_factory=dict)
     """By session key, then by the group's compare form."""
-    _heard: dict[tuple[MeshId, DeviceId], Heard] = field(default_factory=dict)
+    _heard: dict[MeshId, dict[DeviceId, Heard]] = field(default_factory=dict)
 
     def restore(self) -> None:
         """Take up the membership of every session that is remembered, and forget that of the others."""
@@ -74,6 +74,8 @@ class Groups:
     def own_rows(self, mesh: Mesh, *, hidden: bool = False) -> tuple[SessionGroups, ...]:
         """What this machine's profile says, sorted by name. What would make it too large is left out, the sessions that
         ended longest ago first. `hidden`: also of sessions that hide themselves, which is told nobody else."""
+        if not any(self._own.values()):  # asked at every message that is sent
+            return ()
         rows: list[SessionGroups] = []
         room = MAX_PROFILE - PROFILE_HEAD
         for session in self.takers(mesh, hidden=hidden):
@@ -120,27 +122,27 @@ class Groups:
 
     def hear(self, mesh: MeshId, device: DeviceId, heard: Heard) -> None:
         """Take in a profile that is stored, unless a newer one is here."""
-        known = self._heard.get((mesh, device))
+        of_mesh = self._heard.setdefault(mesh, {})
+        known = of_mesh.get(device)
         if known is None or known.profile.version < heard.profile.version:
-            self._heard[(mesh, device)] = heard
+            of_mesh[device] = heard
             self.node.events.publish("groups")
 
     def heard(self, mesh: Mesh, device: DeviceId) -> Heard | None:
         """The newest profile of another device that is here; None: it never said anything of groups."""
-        return self._heard.get((mesh.id, device))
+        return self._heard.get(mesh.id, {}).get(device)
 
-    def of_device(self, mesh: Mesh, device: DeviceId) -> Sequence[SessionGroups]:
-        """The sessions of a device that are in groups, as far as this machine knows."""
-        if device == self.node.device:
-            return self.own_rows(mesh)
-        return self._told(mesh, device)
+    def known(self, mesh: Mesh) -> dict[DeviceId, Sequence[SessionGroups]]:
+        """The sessions that are in groups, as far as this machine knows, by active device."""
+        found: dict[DeviceId, Sequence[SessionGroups]] = {self.node.device: self.own_rows(mesh)}
+        for device, heard in self._heard.get(mesh.id, {}).items():
+            if mesh.state.is_active(device):
+                found[device] = heard.profile.sessions
+        return found
 
     def listed(self, mesh: Mesh, device: DeviceId) -> Sequence[SessionGroups]:
-        """The same for the eyes of whoever sits here: also those of this machine that hide themselves."""
+        """Those of one device for the eyes of whoever sits here: also those of this machine that hide themselves."""
         if device == self.node.device:
             return self.own_rows(mesh, hidden=True)
-        return self._told(mesh, device)
-
-    def _told(self, mesh: Mesh, device: DeviceId) -> Sequence[SessionGroups]:
-        heard = self._heard.get((mesh.id, device))
+        heard = self.heard(mesh, device)
         return heard.profile.sessions if heard is not None else ()

@@ -86,6 +86,8 @@ class Outbox:
         self._max_waiting = max_waiting
         self._storing: dict[tuple[MeshId, str, str], trio.Event] = {}
         self._queues: dict[MeshId, SendQueue] = {}
+        self._waiting_bound: dict[MeshId, int] = {}
+        """At most so many wait for a mesh's broker."""
 
     def queue(self, mesh: MeshId) -> SendQueue:
         return self._queues.setdefault(mesh, SendQueue())
@@ -142,9 +144,15 @@ class Outbox:
         """Raises `outbox_full`. What stays on this machine needs no room in the queue to the broker."""
         if all(device == self._node.device for recipient in draft.recipients for device in recipient.devices):
             return
-        waiting = store.count_waiting(self._node.db.reader, draft.mesh.id)
-        if waiting >= self._max_waiting:
-            raise MeshError("outbox_full", waiting=waiting, limit=self._max_waiting)
+        mesh = draft.mesh.id
+        waiting = self._waiting_bound.get(mesh, self._max_waiting)
+        if (
+            waiting >= self._max_waiting
+        ):  # only our own sends add to it, so it is counted anew when they may be too many
+            waiting = store.count_waiting(self._node.db.reader, mesh)
+            if waiting >= self._max_waiting:
+                raise MeshError("outbox_full", waiting=waiting, limit=self._max_waiting)
+        self._waiting_bound[mesh] = waiting + sum(len(recipient.devices) for recipient in draft.recipients)
 
     def _settled(self, draft: Draft, rows: Sequence[DeliveryRow], local: Sequence[int], *, stored: bool) -> None:
         """A message is durable: from here on it goes out whatever became of its caller, in the order of its numbers.

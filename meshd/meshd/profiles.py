@@ -5,7 +5,7 @@ this device goes out as a small signed message of kind `profile` through the out
 that is new; of two profiles of a device the newer one counts. Nobody is asked for a receipt.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -13,10 +13,11 @@ import apsw
 import trio
 
 from mesh_protocol.envelope import SignedMessage
+from mesh_protocol.fan import MAX_RECIPIENTS
 from mesh_protocol.ids import DeviceId, MeshId, MsgId
 from mesh_protocol.io.sqlite import Pending
 from mesh_protocol.keys import CryptoError
-from mesh_protocol.pae import lst, read_u64, u64, unlst_exactly
+from mesh_protocol.pae import lst, read_u64, u64, unlst, unlst_exactly
 from mesh_protocol.profile import Profile
 from mesh_protocol.wire.errors import MeshError
 from meshd.groups import Groups, Heard
@@ -25,6 +26,7 @@ from meshd.log import Id, Word, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.outbox import LIFETIME_MS
+from meshd.sealing import seal_shared
 from meshd.sendqueue import SendQueue
 from meshd.store import groups as store
 from meshd.store.groups import ProfileRow
@@ -40,17 +42,18 @@ LOOK_S: Final = 3600.0
 RETRY_S: Final = 5.0
 RENEW_MS: Final = 14 * 24 * 3600 * 1000
 """A profile is said anew after so long: a mailbox holds one for 30 days only, and a device may be away for longer."""
+MAX_MESSAGES: Final = 64
+"""One for everybody who was there, and one for each time that somebody came; then it is said anew to all."""
 LANE: Final = "low"
 """It waits behind every message, and none waits behind it."""
 
 
 class Said(NamedTuple):
-    """What this device last said in a mesh: in which message, and to the devices of how long a chain."""
+    """What this device last said in a mesh: in which messages, and to the devices of how long a chain."""
 
-    version: int
     at_ms: int
     chain_seq: int
-    msg_id: MsgId
+    msg_ids: tuple[MsgId, ...]
     profile: Profile
 
 
@@ -70,9 +73,9 @@ class Profiles:
             try:
                 opened = self.node.open("profile", "sealed", row.mesh + row.device, row.sealed)
                 if row.device == self.node.device:
-                    chain_seq, msg_id, content = unlst_exactly(opened, 3)
-                    said = Said(row.version, row.at_ms, read_u64(chain_seq), MsgId(msg_id), Profile.decode(content))
-                    self._said[row.mesh] = said
+                    chain_seq, ids, content = unlst_exactly(opened, 3)
+                    msg_ids = tuple(MsgId(each) for each in unlst(ids, max_items=MAX_MESSAGES))
+                    self._said[row.mesh] = Said(row.at_ms, read_u64(chain_seq), msg_ids, Profile.decode(content))
                 else:
                     self.groups.hear(row.mesh, row.device, Heard(row.at_ms, Profile.decode(opened)))
             except CryptoError as error:
@@ -122,38 +125,46 @@ class Profiles:
         now = self.node.now()
         if said is None or said.profile.sessions != rows or not 0 <= now - said.at_ms < RENEW_MS:
             # Epoch ms as a version rises too when this machine was put back from a backup.
-            version = max(now, said.version + 1 if said is not None else 1)
-            new = Said(version, now, len(mesh.hashes), MsgId(self.node.seams.rng(16)), Profile(version, rows))
-            await self._say(mesh, new, others, said)
+            version = max(now, said.profile.version + 1 if said is not None else 1)
+            await self._say(mesh, Said(now, len(mesh.hashes), (), Profile(version, rows)), list(others), said)
         elif came := [device for device, seq in others.items() if seq > said.chain_seq]:
-            await self._say(mesh, said._replace(chain_seq=len(mesh.hashes)), came, said)
+            again = len(said.msg_ids) >= MAX_MESSAGES
+            told = said._replace(chain_seq=len(mesh.hashes), msg_ids=() if again else said.msg_ids)
+            await self._say(mesh, told, list(others) if again else came, said)
 
-    async def _say(self, mesh: Mesh, new: Said, devices: Iterable[DeviceId], said: Said | None) -> None:
-        """Put `new` into the outbox, to `devices`, in one commit with what is remembered of it."""
+    async def _say(self, mesh: Mesh, new: Said, devices: list[DeviceId], said: Said | None) -> None:
+        """Put a message with `new` into the outbox, to `devices`, in one commit with what is remembered of it."""
         node = self.node
+        message = self._message(mesh, new)
+        deliveries = [self._delivery(mesh, message, device) for device in devices]
         content = new.profile.encode()
-        deliveries = [self._delivery(mesh, new, device) for device in devices]
-        sealed = node.seal("profile", "sealed", mesh.id + node.device, lst(u64(new.chain_seq), new.msg_id, content))
-        row = ProfileRow(mesh.id, node.device, new.version, new.at_ms, sealed)
-        message = self._message(mesh, new, content)
-        replaces = said.msg_id if said is not None and said.msg_id != new.msg_id else None
+        if 1 < len(deliveries) <= MAX_RECIPIENTS:
+            message, deliveries = seal_shared(node, mesh, message, content, deliveries)
+        new = new._replace(msg_ids=(*new.msg_ids, message.msg_id))
+        remembered = lst(u64(new.chain_seq), lst(*new.msg_ids), content)
+        sealed = node.seal("profile", "sealed", mesh.id + node.device, remembered)
+        row = ProfileRow(mesh.id, node.device, new.profile.version, new.at_ms, sealed)
+        replaced = [each for each in (said.msg_ids if said is not None else ()) if each not in new.msg_ids]
 
         def work(tx: apsw.Connection) -> None:
             store.put_own_profile(tx, row)
-            if replaces is not None:
-                store.withdraw(tx, replaces)
-            if said is None or replaces is not None:
-                add_message(tx, message, deliveries)
-            else:
-                store.add_deliveries(tx, deliveries)
+            for msg_id in replaced:
+                store.withdraw(tx, msg_id)
+            add_message(tx, message, deliveries)
 
         await node.db.write(work)
         self._said[mesh.id] = new
-        self.queue(mesh.id).offer(deliveries)
+        queue = self.queue(mesh.id)
+        for msg_id in replaced:
+            queue.drop(msg_id)
+        queue.offer(deliveries)
 
-    def _message(self, mesh: Mesh, said: Said, content: bytes) -> MessageRow:
+    def _message(self, mesh: Mesh, new: Said) -> MessageRow:
+        node = self.node
+        now = node.now()
+        msg_id = MsgId(node.seams.rng(16))
         return MessageRow(
-            msg_id=said.msg_id,
+            msg_id=msg_id,
             mesh=mesh.id,
             kind="profile",
             scope="daemon",
@@ -164,14 +175,14 @@ class Profiles:
             lane=LANE,
             reply_to=b"",
             conv=bytes(16),
-            created_ms=said.at_ms,
-            expires_ms=said.at_ms + LIFETIME_MS,
-            content=self.node.seal("message", "content", said.msg_id, content),
+            created_ms=now,
+            expires_ms=now + LIFETIME_MS,
+            content=node.seal("message", "content", msg_id, new.profile.encode()),
         )
 
-    def _delivery(self, mesh: Mesh, said: Said, device: DeviceId) -> DeliveryRow:
+    def _delivery(self, mesh: Mesh, message: MessageRow, device: DeviceId) -> DeliveryRow:
         return DeliveryRow(
-            msg_id=said.msg_id,
+            msg_id=message.msg_id,
             device=device,
             mesh=mesh.id,
             member=mesh.state.devices[device].member_id,
@@ -183,8 +194,8 @@ class Profiles:
             envelope=None,
             message_hash=None,
             outer_hash=None,
-            expires_ms=said.at_ms + LIFETIME_MS,
-            queued_ms=self.node.now(),
+            expires_ms=message.expires_ms,
+            queued_ms=message.created_ms,
         )
 
     # What others say.

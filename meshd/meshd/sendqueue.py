@@ -106,6 +106,18 @@ class SendQueue:
             found.append(row)
         return found
 
+    def unsealed(self, limit: int) -> list[DeliveryRow]:
+        """Deliveries that wait and have no envelope yet, each way's next first."""
+        found: list[DeliveryRow] = []
+        for (device, _), line in self._lines.items():
+            for _, msg_id in heapq.nsmallest(PER_WAY, line.waiting):
+                row = self._rows.get((msg_id, device))
+                if row is not None and row.envelope is None:
+                    found.append(row)
+                if len(found) >= limit:
+                    return found
+        return found
+
     def done(self, row: DeliveryRow) -> None:
         """What was taken is sent, or never will be."""
         self._end(row)

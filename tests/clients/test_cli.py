@@ -57,12 +57,23 @@ def test_a_usage_error_of_every_verb_is_json_where_asked(environ: dict, name: st
     assert done.stderr.count(b"\n") == 1
 
 
-ARGUMENTS = {"new": ("team",), "join": ("mesh://x",), "send": ("bob", "hi"), "message": ("ab12ab12",)}
+ARGUMENTS = {
+    "new": ("team",),
+    "join": ("mesh://x",),
+    "send": ("bob", "hi"),
+    "message": ("ab12ab12",),
+    "thread": ("ab12ab12",),
+    "group join": ("web",),
+    "group leave": ("web",),
+    "outbox cancel": ("ab12ab12",),
+    "outbox requeue": ("ab12ab12",),
+    "mode": ("push",),
+}
 
 
 @pytest.mark.parametrize("name", list(VERBS))
 def test_without_a_daemon_and_forbidden_to_start_one_every_verb_ends_with_69(environ: dict, name: str) -> None:
-    done = mesh(environ, name, "--no-start", "--json", *ARGUMENTS.get(name, ()))
+    done = mesh(environ, *name.split(), "--no-start", "--json", *ARGUMENTS.get(name, ()))
     assert done.returncode == 69
     assert json.loads(done.stdout)["error"] == {
         "code": "no_daemon",
@@ -127,11 +138,16 @@ def test_the_greeting_carries_the_allowed_variables_and_no_others(scripted: Scri
 
 
 def test_peers_are_a_table_without_control_characters_and_the_same_as_json(scripted: Scripted, environ: dict) -> None:
-    peers = [{"to": f"bob{ESCAPES}", "status": "idle", "online": True, "summary": "a\nb"}]
+    peers = [
+        {"to": f"bob{ESCAPES}", "status": "idle", "online": True, "summary": "a\nb", "groups": ["web/ui (l\ne)", "x"]}
+    ]
     scripted.on_request["peer.list"] = result({"peers": peers}, "peers[].summary")
     scripted.start()
     done = mesh(environ, "peers", "--mesh", "team")
-    assert done.stdout.decode().splitlines() == ["TO       STATUS  ONLINE  SUMMARY", "bob[31m  idle    yes     a b"]
+    assert done.stdout.decode().splitlines() == [
+        "TO       STATUS  ONLINE  GROUPS           SUMMARY",
+        "bob[31m  idle    yes     web/ui (l e), x  a b",
+    ]
     assert scripted.requests[-1].params == {"mesh": "team"}
     told = mesh(environ, "peers", "--json").stdout
     assert json.loads(told) == {"peers": peers}

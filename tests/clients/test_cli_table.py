@@ -72,6 +72,15 @@ def test_a_verb_declared_twice_or_naming_a_missing_field_stops_the_generator(gen
         generator.write_table([operation_of(Missing)])
 
 
+def test_a_verb_has_one_word_or_two(generator: ModuleType) -> None:
+    @op("x.y", answer=Nothing, tier=Tier.USER, command=Command("x y z"))
+    class Long(Request, frozen=True):
+        """Takes nothing."""
+
+    with pytest.raises(ValueError, match="one word, or two"):
+        generator.write_table([operation_of(Long)])
+
+
 def test_the_installed_script_is_executable_and_names_the_interpreter_to_be_filled_in() -> None:
     script = ROOT / "clients" / "bin" / "mesh"
     assert script.read_bytes().startswith(b"#!python\n")

@@ -20,6 +20,8 @@ TOOLS = {
     "set_status",
     "set_visible",
     "set_profile",
+    "join_group",
+    "leave_group",
 }
 """What agents are promised."""
 

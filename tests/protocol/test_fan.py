@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from group_samples import NAMES, ByHand, envelopes
 from mesh_protocol.envelope import MAX_ENVELOPE, Lane, parse_outer, seal_envelope, sign_message
 from mesh_protocol.fan import (
+    MAX_CODE,
     MAX_FAN,
     MAX_RECIPIENTS,
     MAX_SHARED,
     Fan,
-    MAX_CODE,
     GroupOuter,
     Outcome,
     Wrap,

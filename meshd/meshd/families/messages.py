@@ -100,16 +100,15 @@ def _replied(call: Call, text: str) -> tuple[bytes, bytes]:
         return b"", b""
     reader = call.app.node.db.reader
     low, high = id_range(text)
-    rows = received.find_rows(reader, low, high)
-    if len(rows) == 1:
-        return rows[0].msg_id, rows[0].conv
-    own = sent.find_messages(reader, low, high)
-    if not rows and len(own) == 1:
-        message = sent.read_message(reader, own[0])
-        return own[0], message.conv if message is not None else b""
-    if not rows and not own:
+    found = {row.msg_id: row.conv for row in received.find_rows(reader, low, high)}
+    for own in () if len(found) == 1 else sent.find_messages(reader, low, high):
+        message = sent.read_message(reader, own)
+        found.setdefault(own, message.conv if message is not None else b"")
+    if not found:
         raise MeshError("not_found", what="message", id=text)
-    raise MeshError("ambiguous_id", id=text, candidates=[r.msg_id.hex() for r in rows])
+    if len(found) > 1:
+        raise MeshError("ambiguous_id", id=text, candidates=[*sorted(each.hex() for each in found)])
+    return next(iter(found.items()))
 
 
 def id_range(text: str) -> tuple[bytes, bytes]:

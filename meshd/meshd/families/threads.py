@@ -43,7 +43,8 @@ async def read_thread(call: Call, request: ReadThread) -> ThreadAnswer:
     # What sessions of this machine wrote each other is here twice, sent and received.
     came = [row for row in received_in(db, place.mesh, place.conv, key, request.limit + 1) if row.msg_id not in ids]
     rows = [*(_out_row(call, message) for message in own), *(_in_row(call, row) for row in came)]
-    rows.sort(key=lambda row: row.at_ms)
+    depths = _depths(rows)
+    rows.sort(key=lambda row: (row.at_ms, depths[row.id]))
     kept = _fitting(rows[-request.limit :])
     mesh = call.app.node.meshes.get(place.mesh)
     return ThreadAnswer(
@@ -71,6 +72,21 @@ def _find(call: Call, text: str) -> Place:
     if len(found) > 1:
         raise MeshError("ambiguous_id", id=text, candidates=[*sorted(each.hex() for each in found)])
     return next(iter(found.values()))
+
+
+def _depths(rows: list[ThreadRow]) -> dict[str, int]:
+    """How many of the others each message answers, one behind the other: the order of what was written in one
+    millisecond. A peer may claim that messages answer each other in a ring."""
+    answered = {row.id: row.reply_to for row in rows}
+    depths: dict[str, int] = {}
+    for row in rows:
+        seen: set[str] = set()
+        up = row.id
+        while up in answered and up not in seen:
+            seen.add(up)
+            up = answered[up]
+        depths[row.id] = len(seen)
+    return depths
 
 
 def _fitting(rows: list[ThreadRow]) -> list[ThreadRow]:

@@ -144,13 +144,15 @@ async def fetch_chain(node: Node, connection: Connection, mesh: Mesh) -> None:
 
 async def sync_chain(node: Node, connection: Connection, mesh: Mesh, tip: TipRef) -> None:
     """Bring our chain up to the broker's tip, and keep it. Raises `MeshError` with `broker_rollback` for another history."""
-    if tip.chain_seq > len(mesh.hashes):
-        await fetch_chain(node, connection, mesh)
+    known = len(mesh.hashes)
+    if tip.chain_seq > known:
+        await fetch_chain(node, connection, mesh)  # which may bring more than the tip names
     if tip.chain_seq > len(mesh.hashes) or not agrees(mesh, tip):
         raise MeshError("broker_rollback", mesh=mesh.slug)
-    if tip.chain_seq < len(mesh.hashes):
+    if tip.chain_seq < known:  # of what we read since it was signed it could not know
         raise _Behind(tip)
-    mesh.tip = tip
+    if tip.chain_seq >= mesh.tip.chain_seq or tip.chain_seq == len(mesh.hashes):
+        mesh.tip = tip
 
 
 def agrees(mesh: Mesh, tip: TipRef) -> bool:

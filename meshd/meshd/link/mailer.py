@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 import apsw
@@ -27,14 +28,15 @@ from meshd.sendqueue import SendQueue, Taken
 from meshd.store import inbox as received
 from meshd.store import outbox as store
 from meshd.store.inbox import ReceiptDue
-from meshd.store.outbox import DeliveryRow, MessageRow
+from meshd.store.outbox import DeliveryRow
 
 log = get_logger("mailer")
 
 WINDOW: Final = 64
 """Envelopes on their way to the broker at once."""
-SEAL_AT_ONCE: Final = 64
-"""Devices a message to many is sealed to in one commit: 64 x 0.1 ms in the event loop."""
+SEAL_AT_ONCE: Final = 32
+"""Deliveries that are sealed in one commit: 32 x 0.15 ms in the event loop."""
+PREKEYS_AT_ONCE: Final = 128
 RETRY_BASE_S: Final = 0.25
 RETRY_CAP_S: Final = 30.0
 PREKEY_RETRY_S: Final = 5.0
@@ -98,7 +100,11 @@ class Mailer:
         """One message to all its recipients that may go now, in one frame."""
         rows = [taken.row, *self.queue.gather(taken, MAX_RECIPIENTS - 1)]
         message = store.read_message(self.node.db.reader, taken.row.msg_id)
-        assert message is not None
+        if message is None:  # withdrawn meanwhile: a newer one took its place
+            for row in rows:
+                self.queue.done(row)
+            self._window.release()
+            return
         fan = fan_of(self.node, message, rows)
         params: Params = {"mesh": self.mesh.id, "again": taken.again}
         call = await self.connection.begin("mail.fan", params, fan.encode())
@@ -117,13 +123,14 @@ class Mailer:
             return None  # offered again when the alarm is resolved and the link greets anew
         if row.envelope is not None:
             return row
-        message = store.read_message(self.node.db.reader, row.msg_id)
-        if message is None:
-            self.queue.done(row)
-            return None
-        sealed = await (self._seal_many(message, row) if message.shared is not None else self._seal(message, row))
-        if row.device not in {each.device for each in sealed}:
-            self._later(row, PREKEY_RETRY_S)
+        rows = [row, *self.queue.unsealed(SEAL_AT_ONCE - 1)]
+        await self._know_prekeys([each.device for each in rows])
+        sealed = self._seal(rows)
+        if row.device not in {each.device for each in sealed if each.msg_id == row.msg_id}:
+            if store.read_message(self.node.db.reader, row.msg_id) is None:  # withdrawn meanwhile
+                self.queue.done(row)
+            else:
+                self._later(row, PREKEY_RETRY_S)
             return None
         self.node.seams.reached("FP-04")
         await self.node.db.write(lambda tx: store.set_envelopes(tx, sealed))
@@ -131,21 +138,30 @@ class Mailer:
         self.queue.give_back(row)
         return None
 
-    async def _seal(self, message: MessageRow, row: DeliveryRow) -> list[DeliveryRow]:
-        if row.device not in self.mesh.peer_prekeys:
-            await self._fetch_prekeys([row.device])
-        content = self.node.open("message", "content", message.msg_id, message.content)
-        sealed = seal_delivery(self.node, self.mesh, message, content, row)
-        return [] if sealed is None else [sealed]
+    def _seal(self, rows: Sequence[DeliveryRow]) -> list[DeliveryRow]:
+        """Those of `rows` whose prekeys are known, sealed."""
+        sealed: list[DeliveryRow] = []
+        for msg_id in dict.fromkeys(row.msg_id for row in rows):
+            message = store.read_message(self.node.db.reader, msg_id)
+            if message is None:
+                continue
+            own = [row for row in rows if row.msg_id == msg_id]
+            if message.shared is not None:
+                sealed.extend(wrap_deliveries(self.node, self.mesh, message, own))
+                continue
+            content = self.node.open("message", "content", msg_id, message.content)
+            found = (seal_delivery(self.node, self.mesh, message, content, row) for row in own)
+            sealed.extend(row for row in found if row is not None)
+        return sealed
 
-    async def _seal_many(self, message: MessageRow, row: DeliveryRow) -> list[DeliveryRow]:
-        """This delivery and others of its message that are not sealed yet, in one commit."""
-        found = [row, *store.unsealed_deliveries(self.node.db.reader, message.msg_id, SEAL_AT_ONCE)]
-        rows = [*{each.device: each for each in found}.values()]
-        missing = [each.device for each in rows if each.device not in self.mesh.peer_prekeys]
+    async def _know_prekeys(self, devices: Sequence[DeviceId]) -> None:
+        """Ask for the prekeys that are missing; and, since one call brings many, for those of others who may be written
+        to next. It also tells the broker less of whom we write to."""
+        known, state = self.mesh.peer_prekeys, self.mesh.state
+        missing = [device for device in dict.fromkeys(devices) if device not in known]
         if missing:
-            await self._fetch_prekeys(missing)
-        return wrap_deliveries(self.node, self.mesh, message, rows)
+            others = (each for each in state.devices if each not in known and state.is_active(each))
+            await self._fetch_prekeys([*dict.fromkeys([*missing, *islice(others, PREKEYS_AT_ONCE)])])
 
     async def _fetch_prekeys(self, devices: Sequence[DeviceId]) -> None:
         """Ask for devices' prekeys; a refusal (too fast, no room) only means that they are not here yet."""
@@ -264,7 +280,7 @@ class Mailer:
             await self._drop(rows)
             return True
         if device not in self.mesh.peer_prekeys:
-            await self._fetch_prekeys([device])
+            await self._know_prekeys([device])
         if device not in self.mesh.peer_prekeys or self.mesh.alarm:
             await trio.sleep(PREKEY_RETRY_S)
             return False

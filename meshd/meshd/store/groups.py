@@ -6,7 +6,6 @@ from typing import NamedTuple
 import apsw
 
 from mesh_protocol.ids import DeviceId, MeshId
-from meshd.store.outbox import DeliveryRow
 
 
 class MemberRow(NamedTuple):
@@ -66,12 +65,6 @@ def put_profile(tx: apsw.Connection, row: ProfileRow) -> bool:
 def put_own_profile(tx: apsw.Connection, row: ProfileRow) -> None:
     """Keep what this device says of itself, and to whom it was said."""
     tx.execute("INSERT OR REPLACE INTO profile VALUES(?,?,?,?,?)", row)
-
-
-def add_deliveries(tx: apsw.Connection, deliveries: Iterable[DeliveryRow]) -> None:
-    """More recipients of a message that is stored already."""
-    names = DeliveryRow._fields
-    tx.executemany(f"INSERT INTO delivery({', '.join(names)}) VALUES({','.join('?' * len(names))})", deliveries)
 
 
 def withdraw(tx: apsw.Connection, msg_id: bytes) -> None:

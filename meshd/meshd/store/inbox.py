@@ -71,8 +71,11 @@ def read_row(db: apsw.Connection, row: int) -> InboxRow | None:
 
 
 def find_rows(db: apsw.Connection, low: bytes, high: bytes) -> list[InboxRow]:
-    """At most 5 messages whose id lies in the closed range."""
-    query = f"SELECT {_COLUMNS} FROM inbox WHERE msg_id BETWEEN ? AND ? LIMIT 5"  # noqa: S608
+    """At most 5 messages whose id lies in the closed range, each with the rows of all sessions it is for."""
+    query = (
+        f"SELECT {_COLUMNS} FROM inbox WHERE msg_id IN"  # noqa: S608
+        " (SELECT DISTINCT msg_id FROM inbox WHERE msg_id BETWEEN ? AND ? LIMIT 5) ORDER BY row"
+    )
     return [InboxRow(*r) for r in db.execute(query, (low, high))]
 
 

@@ -151,15 +151,6 @@ def set_envelopes(tx: apsw.Connection, deliveries: Iterable[DeliveryRow]) -> Non
     )
 
 
-def unsealed_deliveries(db: apsw.Connection, msg_id: bytes, limit: int) -> list[DeliveryRow]:
-    """Deliveries of one message that have no envelope yet."""
-    query = (
-        f"SELECT {_DELIVERY} FROM delivery WHERE msg_id=? AND envelope IS NULL AND accepted_ms=0 AND ended=''"  # noqa: S608
-        " AND stored_ms=0 AND path='mesh' LIMIT ?"
-    )
-    return [DeliveryRow(*r) for r in db.execute(query, (msg_id, limit))]
-
-
 def set_accepted(tx: apsw.Connection, msg_id: bytes, device: bytes, attempt: int, at_ms: int) -> None:
     tx.execute(
         "UPDATE delivery SET accepted_ms=? WHERE msg_id=? AND device=? AND attempt=? AND accepted_ms=0",

@@ -37,7 +37,7 @@ _WHOSE: Final = "(?1 IS NULL OR d.mesh=?1) AND (?2='' OR m.scope=?2)"
 
 def list_waiting(db: apsw.Connection, mesh: MeshId | None, scope: str, limit: int) -> list[OutboxView]:
     """What is neither stored nor ended, the oldest first. `scope`: only of that sender; empty: all."""
-    query = f"{_FROM} AND d.ended='' AND {_WHOSE} ORDER BY d.expires_ms, d.msg_id, d.device LIMIT ?3"
+    query = f"{_FROM} AND d.ended='' AND {_WHOSE} ORDER BY d.expires_ms, d.stream_seq, d.msg_id, d.device LIMIT ?3"
     return [OutboxView(*row) for row in db.execute(query, (mesh, scope, limit))]
 
 

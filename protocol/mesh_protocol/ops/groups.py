@@ -26,7 +26,7 @@ class GroupsAnswer(Answer, frozen=True):
     "group.join",
     answer=GroupsAnswer,
     tier=Tier.AGENT,
-    errors=("bad_group", "no_session", "not_allowed", "storage_full"),
+    errors=("bad_group", "no_session"),
     tool=Tool(
         "join_group",
         "Join a group of sessions, so that what anybody sends to @NAME reaches you. Join the groups of the work you do, such "
@@ -49,7 +49,7 @@ class JoinGroup(Request, frozen=True):
     "group.leave",
     answer=GroupsAnswer,
     tier=Tier.AGENT,
-    errors=("bad_group", "not_found", "no_session", "not_allowed", "storage_full"),
+    errors=("bad_group", "not_found", "no_session"),
     tool=Tool(
         "leave_group",
         "Leave a group that you joined with join_group: what is sent to @NAME does not reach you any more.",
@@ -91,7 +91,7 @@ class GroupListAnswer(Answer, frozen=True):
     "group.list",
     answer=GroupListAnswer,
     tier=Tier.AGENT,
-    errors=("unknown_mesh", "no_mesh", "no_session", "not_allowed"),
+    errors=("unknown_mesh", "no_mesh", "no_session"),
     drops_unknown=True,
     command=Command("group list", rows="members", columns=("group", "to", "role", "online", "as_of_ms")),
 )

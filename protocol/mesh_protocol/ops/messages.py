@@ -160,7 +160,9 @@ class MessageStatus(Request, frozen=True):
     """Show how far a message got."""
 
     id: Annotated[Id, msgspec.Meta(description="the message's id, or its first 8 characters or more")]
-    offset: Annotated[int, msgspec.Meta(ge=0, le=10_000, description="from which recipient on, where they are many")] = 0
+    offset: Annotated[
+        int, msgspec.Meta(ge=0, le=10_000, description="from which recipient on, where they are many")
+    ] = 0
 
 
 class InboxRow(Answer, frozen=True):
@@ -179,13 +181,13 @@ class InboxRow(Answer, frozen=True):
     created_ms: int
     stored_ms: int
     reply_to: str
-    thread: str
-    mentions_you: bool
     message: str
     offset: int
     size: int
     truncated: bool
     unread: bool
+    thread: str = ""
+    mentions_you: bool = False
 
 
 class InboxAnswer(Answer, frozen=True):

@@ -29,7 +29,7 @@ class PeerRow(Answer, frozen=True):
     title: str
     cwd: str
     device: str
-    groups: list[str]
+    groups: list[str] = []
 
 
 class PeersAnswer(Answer, frozen=True):

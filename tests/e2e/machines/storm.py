@@ -23,6 +23,7 @@ class Ledger:
 
     sender: Machine
     to: str
+    pause_s: float = PAUSE_S
     texts: dict[str, str] = field(default_factory=dict)
     repeats: int = 0
     broken_calls: int = 0
@@ -96,7 +97,7 @@ async def send_on(ledger: Ledger, chance: random.Random, stop: Callable[[], bool
     number = 0
     while not stop():
         number += 1
-        text, key = f"{ledger.sender.name} says {number}", f"key {number}"
+        text, key = f"{ledger.sender.name} says {number} to {ledger.to}", f"key {number} {ledger.to}"
 
         async def send(talk: Talk, text: str = text, key: str = key) -> str:
             answer = await talk.call("message.send", text, seconds=10, to=ledger.to, idempotency_key=key)
@@ -107,7 +108,7 @@ async def send_on(ledger: Ledger, chance: random.Random, stop: Callable[[], bool
         if chance.random() < 0.1:
             ledger.repeats += 1
             assert await _insist(ledger, send) == msg_id, "one idempotency key stands for two messages"
-        await trio.sleep(PAUSE_S)
+        await trio.sleep(ledger.pause_s)
 
 
 async def _insist(ledger: Ledger, work: Callable[[Talk], Awaitable[str]]) -> str:

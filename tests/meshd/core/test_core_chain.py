@@ -1,5 +1,7 @@
 """The membership chain among daemons: appends at once, answers that are lost, newcomers that everybody hears of."""
 
+from functools import partial
+
 import trio
 
 from mesh_protocol.invite import parse_link
@@ -117,17 +119,17 @@ async def test_a_broker_restored_from_a_backup_gets_its_records_back(world: Worl
     ann, bob = await world.mesh("ann", "bob")
     broker = next(iter(world.network.brokers.values()))
     await broker.stop()
-    backup = {path.name: path.read_bytes() for path in broker._folder.iterdir()}
+    backup = {path.name: path.read_bytes() for path in broker.path.parent.iterdir()}
     await broker.start()
     await ann.until_online()
     await world.invite(ann)
     await bob.until_online()
     await until_agreed(world, ann, bob)
     await broker.stop()
-    for path in broker._folder.iterdir():
+    for path in broker.path.parent.iterdir():
         path.unlink()
     for name, data in backup.items():
-        (broker._folder / name).write_bytes(data)
+        (broker.path.parent / name).write_bytes(data)
     await broker.start()
     await ann.until_online()
     await bob.until_online()
@@ -136,3 +138,18 @@ async def test_a_broker_restored_from_a_backup_gets_its_records_back(world: Worl
     await eve.call("mesh.join", url=await world.invite(ann), me="eve")
     await until_agreed(world, ann, bob, eve)
     await bob.send("eve", "all is well", wait="stored")
+
+
+async def test_a_chain_that_grows_while_it_is_read_is_no_broker_that_lost_records(world: World) -> None:
+    """What is read may be more than the tip of the hello before it named."""
+    ann, _ = await world.mesh("ann", "bob")
+    links = [await world.invite(ann) for _ in range(8)]
+    joiners = [await world.machine(f"m{number}") for number in range(8)]
+    world.network.history = []
+    async with trio.open_nursery() as nursery:
+        for machine, url in zip(joiners, links, strict=True):
+            nursery.start_soon(partial(machine.call, "mesh.join", url=url, me=machine.name, wait_s=30))
+    await until_agreed(world, ann, *joiners)
+    appended = [line for line in world.network.history if " ann " not in line and "chain.append" in line]
+    assert not appended, "only ann, who admits them, has anything to append"
+    assert not any(machine.mesh().alarm for machine in joiners)

@@ -2,12 +2,15 @@
 
 import trio
 
-from mesh_protocol.ids import MsgId
+from mesh_broker.limits import Limits
 from mesh_protocol.profile import GroupRole, Profile, SessionGroups
+from mesh_protocol.wire.codec import decode
+from mesh_protocol.wire.framing import encode_frame, split_message
+from mesh_protocol.wire.items import pack_items
 from meshd.groups import ABSENT_MS
 from meshd.profiles import RENEW_MS
 from meshd.store.inbox import is_seen
-from world.letters import judge, letter, post, seal, stranger_prekey
+from world.letters import letter, post, seal, stranger_prekey
 from world.machine import Machine
 from world.talk import Answer
 from world.world import World
@@ -29,7 +32,9 @@ async def groups(machine: Machine) -> list[str]:
 
 def profiles_of(machine: Machine) -> list[tuple[bytes, int]]:
     """The profile messages in the outbox: their ids and how many deliveries each has."""
-    query = "SELECT msg_id, (SELECT count(*) FROM delivery d WHERE d.msg_id=m.msg_id) FROM message m WHERE kind='profile'"
+    query = (
+        "SELECT msg_id, (SELECT count(*) FROM delivery d WHERE d.msg_id=m.msg_id) FROM message m WHERE kind='profile'"
+    )
     return [(bytes(row[0]), int(row[1])) for row in machine.app.node.db.reader.execute(query)]
 
 
@@ -67,8 +72,11 @@ async def test_a_machine_that_is_let_in_later_learns_it(world: World) -> None:
     eve = await world.machine("eve")
     await eve.call("mesh.join", url=await world.invite(ann), me="eve")
     await until_groups(eve, "web ann/web")
-    assert [msg_id for msg_id, _ in profiles_of(ann)] == [msg_id for msg_id, _ in before], "the others are not told anew"
-    assert [count for _, count in profiles_of(ann)] == [2]
+    assert set(profiles_of(ann)) > set(before), "the others are not told anew"
+    assert sorted(count for _, count in profiles_of(ann)) == [1, 1]
+    await web.tool("join_group", name="api")
+    await until_groups(bob, "web ann/web", "api ann/web")
+    assert [count for _, count in profiles_of(ann)] == [2], "the newest replaces them all"
 
 
 async def test_a_machine_without_groups_tells_nothing(world: World) -> None:
@@ -189,7 +197,7 @@ async def test_groups_that_no_profile_holds_are_told_as_far_as_there_is_room(wor
     await world.settle(5)
     (said,) = ann.app.profiles._said.values()
     assert 0 < len(said.profile.sessions) < 4
-    told = {row.session for row in bob.app.groups.of_device(bob.mesh(), ann.app.node.device)}
+    told = {row.session for row in bob.app.groups.known(bob.mesh())[ann.app.node.device]}
     assert told == {row.session for row in said.profile.sessions}
 
 
@@ -229,11 +237,11 @@ async def test_a_profile_is_said_again_before_no_mailbox_holds_it_any_more(world
     await until_groups(bob, "g ann/web")
     before = profiles_of(ann)
     mesh = ann.mesh()
-    first = ann.app.profiles._said[mesh.id].version
+    first = ann.app.profiles._said[mesh.id].profile.version
     for machine in (ann, bob):
         machine.clock.off_ms += RENEW_MS
     await trio.sleep(4000)
-    assert ann.app.profiles._said[mesh.id].version > first
+    assert ann.app.profiles._said[mesh.id].profile.version > first
     assert len(profiles_of(ann)) == len(before) == 1
     assert profiles_of(ann) != before
     await until_groups(bob, "g ann/web")
@@ -243,10 +251,11 @@ async def test_of_two_profiles_the_newer_counts_in_whatever_order_they_come(worl
     ann, bob = await world.mesh("ann", "bob")
     new = Profile(9, (SessionGroups("web", (GroupRole("new", ""),)),))
     old = Profile(8, (SessionGroups("web", (GroupRole("old", ""),)),))
+    reader = bob.app.node.db.reader
     for profile in (new, old):
-        envelope = seal(ann, bob, letter(ann, bob, kind="profile", content=profile.encode(), stream_seq=0))
-        await post(ann, envelope)
-        await world.until(lambda sent=envelope: judge(bob, sent).kind == "seen", what="it came")
+        message = letter(ann, bob, kind="profile", content=profile.encode(), stream_seq=0)
+        await post(ann, seal(ann, bob, message))
+        await world.until(lambda sent=message: is_seen(reader, sent.from_device, sent.msg_id), what="it came")
     assert await groups(bob) == ["new ann/web"]
     await bob.restart()
     assert await groups(bob) == ["new ann/web"]
@@ -260,7 +269,7 @@ async def test_a_profile_that_cannot_be_read_is_taken_and_changes_nothing(world:
     message = letter(ann, bob, kind="profile", content=b"no profile", stream_seq=0)
     await post(ann, seal(ann, bob, message))
     reader = bob.app.node.db.reader
-    await world.until(lambda: is_seen(reader, message.from_device, MsgId(message.msg_id)), what="it was taken")
+    await world.until(lambda: is_seen(reader, message.from_device, message.msg_id), what="it was taken")
     assert await groups(bob) == ["g ann/web"]
     assert await bob.read() == []
 
@@ -294,3 +303,43 @@ async def test_a_profile_is_sealed_anew_for_a_machine_whose_prekey_is_another_on
     await web.tool("join_group", name="g")
     await until_groups(bob, "g ann/web")
     assert ann.mesh().peer_prekeys[device] == bob.mesh().prekey
+
+
+async def test_while_the_broker_takes_nothing_newer_profiles_replace_those_that_wait(world: World) -> None:
+    await world.broker(limits=Limits(member_rate=0.2, member_burst=4))
+    ann, bob, eve = await world.mesh("ann", "bob", "eve")
+    web = await ann.claude("web")
+    for number in range(30):
+        await web.tool("join_group", name=f"g{number}")
+        await world.settle(2)
+    everything = [f"g{number} ann/web" for number in range(30)]
+    await until_groups(bob, *everything, seconds=300)
+    await until_groups(eve, *everything, seconds=300)
+    assert len(profiles_of(ann)) == 1
+    sent = await ann.send("bob", "and messages go on", wait="stored", timeout=100)
+    assert sent["state"] == "stored"
+    queue = ann.app.outbox.queue(ann.mesh().id)
+    await world.until(lambda: not queue._rows and not queue._hand, 300, "nothing is left in the queue")
+
+
+async def test_a_profile_that_is_replaced_while_its_recipients_prekey_is_unknown_blocks_nothing(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    mesh, device = ann.mesh(), bob.app.node.device
+    web = await ann.claude("web")
+
+    def hide(frame: bytes) -> list[bytes]:
+        """The broker does not give any prekeys out."""
+        header, body = split_message(frame)
+        match decode(header):
+            case [1, int(), None, {}] if body and body == pack_items([prekey.encode()]):
+                return [encode_frame(header, pack_items([]))]
+        return [frame]
+
+    prekey = mesh.peer_prekeys.pop(device)
+    world.cable(ann).incoming = hide
+    for number in range(4):
+        await web.tool("join_group", name=f"g{number}")
+        await world.settle(3)
+    assert device not in mesh.peer_prekeys
+    world.cable(ann).incoming = lambda frame: [frame]
+    await until_groups(bob, *(f"g{number} ann/web" for number in range(4)))

@@ -1,4 +1,4 @@
-"""MCP over the daemon's socket, end to end: eight tools, calls that repeat once, a restart the session does not notice."""
+"""MCP over the daemon's socket, end to end: the tools, calls that repeat once, a restart the session does not notice."""
 
 import json
 
@@ -19,6 +19,8 @@ TOOLS = {
     "set_status",
     "set_visible",
     "set_profile",
+    "join_group",
+    "leave_group",
 }
 
 
@@ -40,11 +42,11 @@ async def ask(talk: Talk, line: bytes) -> dict[str, object]:
     return answer
 
 
-async def test_a_session_is_offered_exactly_the_eight_tools(world: World) -> None:
+async def test_a_session_is_offered_exactly_these_tools(world: World) -> None:
     _, _, web = await session_of(world)
     tools = await web.list_tools()
     assert {tool["name"] for tool in tools} == TOOLS
-    assert len(tools) == 8
+    assert len(tools) == len(TOOLS)
     send = next(tool for tool in tools if tool["name"] == "send_message")
     assert set(send["inputSchema"]["properties"]) == {"to", "message", "priority", "reply_to", "mesh"}
     assert send["inputSchema"]["required"] == ["to", "message"]
@@ -61,6 +63,8 @@ async def test_every_tool_works(world: World) -> None:
     assert '"status":"working"' in await web.tool("set_status", status="working")
     assert '"visible":false' in await web.tool("set_visible", visible=False)
     assert '"to":"ann/mender"' in await web.tool("set_profile", name="mender", role="lead")
+    assert '"groups":["web/ui (lead)"]' in await web.tool("join_group", name="web/ui", role="lead")
+    assert await web.tool("leave_group", name="web/ui") == '{"to":"ann/mender"}'
     assert await bob.read(wait_s=5) == ["hello"]
 
 

@@ -94,6 +94,8 @@ async def test_a_mode_outlives_the_daemon_and_the_process_of_its_session(world: 
     await web.end()
     await world.until(lambda: not bob.app.sessions.live(), what="its end was seen")
     again = await web.resume()
+    await world.settle(2)
+    await ann.until_knows("bob/web")
     await ann.send("bob/web", "not now", wait="stored")
     await world.settle(30)
     assert again.seen == []

@@ -30,6 +30,8 @@ TOOLS = {
     "set_status",
     "set_visible",
     "set_profile",
+    "join_group",
+    "leave_group",
 }
 SENT = SendAnswer(id="aabbccdd00112233", mesh="team", state="stored", reached=True, recipients=[])
 PRESENCE = PresenceAnswer(to="bob/web", status="idle", summary="tests", visible=True)

@@ -115,7 +115,6 @@ class Sitter:
 
     async def _tool(self, name: str, use: str, **arguments: str) -> str | None:
         """A tool's result; None when the daemon was lost meanwhile."""
-        claude = self.claude
         async with self._turn:
             if not self.alive or not self.machine.running:
                 return None
@@ -129,10 +128,6 @@ class Sitter:
             return await claude.tool(name, use=use, **arguments)
         except (MeshError, KeyError, *GONE):
             self.machine.world.raise_bugs()
-            return None
-        except AssertionError:
-            if claude._talk is not None and claude._talk.connection.closed is None:
-                raise
             return None
 
     async def post(self, letter: Letter, now: float) -> None:
@@ -172,8 +167,9 @@ class Sitter:
         new = Claude(self.machine, old.cwd.rpartition("/")[2], inbox=old.inbox, session_id=old.session_id)
         new.env = dict(old.env)
         self.seen += old.seen
-        self.claude, self.alive = new, True
-        await attempt(new.open())
+        async with self._turn:
+            self.claude, self.alive = new, True
+            await attempt(new.open())
 
     def toggle(self, chance: random.Random) -> None:
         """It begins or ends a turn, or a tool of its turn ends."""

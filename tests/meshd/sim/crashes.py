@@ -29,6 +29,10 @@ DAEMON: Final = (
 BROKER: Final = ("FP-07", "FP-08", "FP-09", "FP-14", "FP-15")
 
 
+STARTING: Final = ("FP-04", "FP-18", "FP-19")
+"""Met by a daemon that starts, or that has only just begun."""
+
+
 class Trap:
     """One process's. `die` ends it there and then."""
 
@@ -41,6 +45,11 @@ class Trap:
     def arm(self, point: str, passes: int, deed: Callable[[str], None] | None = None) -> None:
         """Die, or do `deed`, when `point` is reached after it was passed so many times."""
         self._point, self._passes, self._deed = point, passes, deed or self._die
+
+    @property
+    def armed(self) -> bool:
+        """Nobody has met it yet."""
+        return bool(self._point)
 
     def disarm(self) -> None:
         self._point = ""

@@ -180,6 +180,9 @@ async def clone(story: Story) -> None:
     story.shaken.add(machine.name)
     with trio.CancelScope(shield=True):
         story.clones[machine.name] = await story.new_machine(f"{machine.name}-2", home)
+    await trio.sleep(story.chance.choice((10, 100, 300)))
+    story.keepers[f"{machine.name}-2"].held = True
+    story.keepers[f"{machine.name}-2"].kill(0)
 
 
 async def mangling(story: Story) -> None:

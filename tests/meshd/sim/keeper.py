@@ -87,6 +87,7 @@ class Keeper:
             except Exception:
                 if not self.process.killed:
                     raise
+            gc.collect()  # connections of a start that failed half way
             await trio.sleep(AGAIN_S)
 
     def calm(self, *, held: bool) -> None:

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +11,7 @@ import trio
 import mesh_protocol.io.sqlite as sqlite
 from sim.book import MARK
 from sim.clients import Violation
+from sim.crashes import BROKER, DAEMON, STARTING
 from sim.faults import DEEDS, draw
 from sim.oracles import judge
 from sim.story import PEACE_S, Story
@@ -35,34 +36,52 @@ class Outcome:
     seed: int
     faults: tuple[str, ...]
     counted: Counter[str]
+    simulated_s: float
     trace: tuple[str, ...]
-
-
-class Failed(Exception):
-    """A history in which something did not hold; `trace` tells it."""
-
-    def __init__(self, seed: int, trace: list[str]) -> None:
-        super().__init__(f"seed {seed} failed")
-        self.trace = trace
 
 
 def run_seed(seed: int, *, faults: frozenset[str] | None = None, trace: list[str] | None = None) -> Outcome:
     """One simulated hour and its judgement. With `trace` every frame is written there. Raises what did not hold."""
     lines = trace if trace is not None else []
 
-    async def story(chance: random.Random) -> Outcome:
+    async def history(chance: random.Random) -> Outcome:
         chosen = draw(chance) if faults is None else faults
-        counted = await _live(chance, chosen, lines, every_frame=trace is not None)
-        return Outcome(seed, tuple(sorted(chosen)), counted, tuple(lines))
+        size = (chance.randrange(3, 6), chance.randrange(0, 4))
+        counted = await _live(chance, chosen, size, _bad_hour, lines, every_frame=trace is not None)
+        return Outcome(seed, tuple(sorted(chosen)), counted, trio.current_time(), tuple(lines))
 
+    return _run(seed, history)
+
+
+def die_at(point: str, seed: int) -> Outcome:
+    """A short history in which somebody dies at a crash point. Raises `Violation` if nobody gets there."""
+    lines: list[str] = []
+
+    async def history(chance: random.Random) -> Outcome:
+        counted = await _live(chance, frozenset(), (3, 2), lambda story: _meet(story, point), lines, every_frame=False)
+        return Outcome(seed, (point,), counted, trio.current_time(), tuple(lines))
+
+    return _run(seed, history)
+
+
+def _run(seed: int, history: Callable[[random.Random], Awaitable[Outcome]]) -> Outcome:
     pages, sqlite.CHECKPOINT_PAGES = sqlite.CHECKPOINT_PAGES, PAGES  # type: ignore[misc]
     try:
-        return one_history(seed, story)
+        return one_history(seed, history)
     finally:
         sqlite.CHECKPOINT_PAGES = pages  # type: ignore[misc]
 
 
-async def _live(chance: random.Random, faults: frozenset[str], lines: list[str], *, every_frame: bool) -> Counter[str]:
+async def _live(
+    chance: random.Random,
+    faults: frozenset[str],
+    size: tuple[int, int],
+    weather: Callable[[Story], Awaitable[None]],
+    lines: list[str],
+    *,
+    every_frame: bool,
+) -> Counter[str]:
+    """Good weather, the given one, peace, judgement. `size`: machines and sessions."""
     async with open_world(chance.randrange(2**32)) as world:
         note = _writer(lines)
         note(f"faults: {', '.join(sorted(faults))}")
@@ -70,11 +89,11 @@ async def _live(chance: random.Random, faults: frozenset[str], lines: list[str],
         async with trio.open_nursery() as nursery:
             story = Story(world, chance, faults, note)
             story.nursery = nursery
-            await story.settle(chance.randrange(3, 6), chance.randrange(0, 4))
+            await story.settle(*size)
             if every_frame:
                 world.network.history = lines
             async with trio.open_nursery() as story.storm:
-                await _bad_hour(story)
+                await weather(story)
                 story.storm.cancel_scope.cancel()
             await story.heal()
             world.raise_bugs()
@@ -115,6 +134,38 @@ async def _bad_hour(story: Story) -> None:
         else:
             story.nursery.start_soon(chance.choice((story.read, story.read, story.repeat)))
     await trio.sleep_until(begun + HOUR_S)
+
+
+async def _meet(story: Story, point: str) -> None:
+    """Arm one trap, and live until somebody has met it."""
+    name = "broker" if point in BROKER and (point not in DAEMON or story.chance.random() < 0.5) else "bob"
+    if point == "FP-20":
+        name = story.sitters[0].machine.name
+    keeper = story.keepers[name]
+    if point in STARTING:
+        keeper.kill(0.1)
+        await trio.sleep(0)
+    keeper.trap.arm(point, 0)
+    for _ in range(200):
+        if not keeper.trap.armed:
+            return
+        story.nursery.start_soon(story.send)
+        story.nursery.start_soon(story.read)
+        await trio.sleep(story.chance.choice((0.0, 0.01, 1.0)))
+        if point == "FP-04":
+            await _write_offline(story, "bob")
+    raise Violation(f"{point}: nobody got there")
+
+
+async def _write_offline(story: Story, name: str) -> None:
+    """A daemon that has just started knows nobody's prekey: what it is given is sealed when it is online."""
+    machine = story.world.machines[name]
+    cable = story.cable(machine)
+    cable.down = True
+    story.keepers[name].kill(0.1)
+    await trio.sleep(0.2)
+    await story.post(story.letter(machine, None, (("ann", ""), ("eve", ""))))
+    cable.down = False
 
 
 def _writer(lines: list[str]) -> Callable[[str], None]:

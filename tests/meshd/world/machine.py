@@ -140,9 +140,10 @@ class Machine:
         for stream in self._sockets:
             stream.send_stream.close()
             stream.receive_stream.close()
-        if self._life is not None:
+        life, self._life = self._life, None
+        if life is not None:
             self.app.dead = True
-            self._life.cancel_scope.cancel()
+            life.cancel_scope.cancel()
 
     async def restart(self) -> None:
         await self.crash()
@@ -214,8 +215,9 @@ class Machine:
 
     async def _run(self, app: App, listener: socket.socket) -> None:
         await app.run(listener)
-        assert self._life is not None
-        self._life.cancel_scope.cancel()
+        life, self._life = self._life, None
+        assert life is not None
+        life.cancel_scope.cancel()
 
     def _listener(self) -> socket.socket:
         path = self.paths.run / "sock"

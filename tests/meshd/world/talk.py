@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from mesh_protocol.io.connection import Connection
+from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.io.stream import StreamLink
 from mesh_protocol.op import COMMON_ERRORS
 from mesh_protocol.ops.claude import MCP_LINE
@@ -91,7 +92,8 @@ class Talk:
     async def _until(self, here: Any) -> None:
         with trio.fail_after(PATIENCE_S):
             while not here():
-                assert self.connection.closed is None, f"the connection ended: {self.connection.closed}"
+                if self.connection.closed is not None:
+                    raise LinkClosed(self.connection.closed)
                 self._news = trio.Event()
                 await self._news.wait()
 
