@@ -83,7 +83,12 @@ def print_message(row: "dict[str, JsonValue]") -> None:
     sender, mesh, origin = (word(row, name) for name in ("sender", "mesh", "origin"))
     created = row.get("created_ms")
     at = show_time(created) if isinstance(created, int) else ""
-    say(emphasise(f"{sender} ({origin}, {mesh})  {at}  {word(row, 'id')[:8]}", sys.stdout))
+    about = [f"{sender} ({origin}, {mesh})", at, word(row, "id")[:8]]
+    if row.get("thread") not in (None, "", row.get("id")):
+        about.append(f"thread {word(row, 'thread')[:8]}")
+    if row.get("mentions_you"):
+        about.append("mentions you")
+    say(emphasise("  ".join(about), sys.stdout))
     for line in block(row, "message").split("\n"):
         say(f"    {line}")
     if row.get("truncated"):

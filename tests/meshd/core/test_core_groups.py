@@ -331,7 +331,7 @@ async def test_a_profile_that_is_replaced_while_its_recipients_prekey_is_unknown
         """The broker does not give any prekeys out."""
         header, body = split_message(frame)
         match decode(header):
-            case [1, int(), None, {}] if body and body == pack_items([prekey.encode()]):
+            case [1, int(), None, _] if prekey.encode() in body:
                 return [encode_frame(header, pack_items([]))]
         return [frame]
 
@@ -343,3 +343,5 @@ async def test_a_profile_that_is_replaced_while_its_recipients_prekey_is_unknown
     assert device not in mesh.peer_prekeys
     world.cable(ann).incoming = lambda frame: [frame]
     await until_groups(bob, *(f"g{number} ann/web" for number in range(4)))
+    queue = ann.app.outbox.queue(mesh.id)
+    await world.until(lambda: not queue._rows and not queue._hand, what="nothing is left in the queue")

@@ -41,6 +41,14 @@ def test_no_messages_are_said_in_words() -> None:
     assert inbox() == "No messages wait for this session."
 
 
+def test_a_message_says_its_thread_when_it_is_not_the_first_of_it_and_whether_it_names_its_reader() -> None:
+    first = inbox(row(thread="ab" * 16)).splitlines()[2]
+    assert "thread" not in first
+    assert "mentions you" not in first
+    later = inbox(row(thread="cd" * 16, mentions_you=True)).splitlines()[2]
+    assert f", thread {'cd' * 16}, mentions you" in later
+
+
 def test_a_message_says_who_when_and_how_to_answer() -> None:
     text = inbox(row(reply_to="cd" * 16, priority="now"))
     assert "alice/web (agent)" in text

@@ -1,14 +1,17 @@
 """`python -m sim run FIRST STEP COUNT SECONDS` makes histories and prints one JSON line for each; `python -m sim replay SEED
-[FAULT,FAULT…]` prints one history, frame by frame, and what did not hold. tools/run_sim.py starts both."""
+[FAULT,FAULT…]` prints one history, frame by frame, and what did not hold; `python -m sim short SEED` prints five minutes. tools/run_sim.py starts the first two."""
 
 import json
 import sys
 import time
 import traceback
 from collections.abc import Iterator
+from typing import Final
 
 from sim.crashes import DIED, REACHED
-from sim.run import run_seed
+from sim.run import HOUR_S, run_seed
+
+SHORT_S: Final = 300.0
 
 
 def main(arguments: list[str]) -> int:
@@ -17,6 +20,8 @@ def main(arguments: list[str]) -> int:
             return run(int(first), int(step), int(count), float(seconds))
         case ["replay", seed]:
             return replay(int(seed), None)
+        case ["short", seed]:
+            return replay(int(seed), None, SHORT_S)
         case ["replay", seed, faults]:
             return replay(int(seed), frozenset(faults.split(",")))
     print(__doc__, file=sys.stderr)
@@ -41,11 +46,11 @@ def run(first: int, step: int, count: int, seconds: float) -> int:
     return 0
 
 
-def replay(seed: int, faults: frozenset[str] | None) -> int:
+def replay(seed: int, faults: frozenset[str] | None, length_s: float = HOUR_S) -> int:
     """The history of one seed on standard output."""
     trace: list[str] = []
     try:
-        outcome = run_seed(seed, faults=faults, trace=trace)
+        outcome = run_seed(seed, faults=faults, trace=trace, length_s=length_s)
     except Exception as error:
         print("\n".join(trace))
         traceback.print_exception(error)

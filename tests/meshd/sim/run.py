@@ -40,14 +40,18 @@ class Outcome:
     trace: tuple[str, ...]
 
 
-def run_seed(seed: int, *, faults: frozenset[str] | None = None, trace: list[str] | None = None) -> Outcome:
+def run_seed(
+    seed: int, *, faults: frozenset[str] | None = None, trace: list[str] | None = None, length_s: float = HOUR_S
+) -> Outcome:
     """One simulated hour and its judgement. With `trace` every frame is written there. Raises what did not hold."""
     lines = trace if trace is not None else []
 
     async def history(chance: random.Random) -> Outcome:
         chosen = draw(chance) if faults is None else faults
         size = (chance.randrange(3, 6), chance.randrange(0, 4))
-        counted = await _live(chance, chosen, size, _bad_hour, lines, every_frame=trace is not None)
+        counted = await _live(
+            chance, chosen, size, lambda story: _bad_hour(story, length_s), lines, every_frame=trace is not None
+        )
         return Outcome(seed, tuple(sorted(chosen)), counted, trio.current_time(), tuple(lines))
 
     return _run(seed, history)
@@ -85,7 +89,7 @@ async def _live(
     async with open_world(chance.randrange(2**32)) as world:
         note = _writer(lines)
         note(f"faults: {', '.join(sorted(faults))}")
-        world.network.tap = _require_sealed
+        world.network.tap = require_sealed
         async with trio.open_nursery() as nursery:
             story = Story(world, chance, faults, note)
             story.nursery = nursery
@@ -114,12 +118,12 @@ async def _live(
         return counted
 
 
-async def _bad_hour(story: Story) -> None:
+async def _bad_hour(story: Story, length_s: float) -> None:
     """Deeds of the people and of the nemeses, in bursts between long silences."""
     chance = story.chance
     names = sorted(story.faults)
-    steps = chance.randrange(40, 90)
-    quiet = {chance.randrange(steps): chance.choice((200.0, 500.0, 900.0)) for _ in range(6)}
+    steps = max(12, round(chance.randrange(40, 90) * length_s / HOUR_S))
+    quiet = {chance.randrange(steps): chance.choice((0.05, 0.14, 0.25)) * length_s for _ in range(6)}
     begun = trio.current_time()
     for step in range(steps):
         await trio.sleep(quiet.get(step) or chance.choice(PAUSES))
@@ -133,7 +137,7 @@ async def _bad_hour(story: Story) -> None:
                 story.nursery.start_soon(story.send)
         else:
             story.nursery.start_soon(chance.choice((story.read, story.read, story.repeat)))
-    await trio.sleep_until(begun + HOUR_S)
+    await trio.sleep_until(begun + length_s)
 
 
 async def _meet(story: Story, point: str) -> None:
@@ -172,6 +176,6 @@ def _writer(lines: list[str]) -> Callable[[str], None]:
     return lambda text: lines.append(f"{trio.current_time():.3f} -- {text}")
 
 
-def _require_sealed(frame: bytes) -> None:
+def require_sealed(frame: bytes) -> None:
     if MARK in frame:
         raise Violation("plaintext: on the wire")
