@@ -22,6 +22,7 @@ help:
 	@echo "make fuzz      random and mutated bytes at every parser, MINUTES=$(MINUTES)"
 	@echo "make powercut  power cuts of outbox, inbox and broker, CUTS=1000 of each, or MINUTES=…"
 	@echo "make killloop  real kill -9 of daemons and broker under load, CYCLES=1000, or MINUTES=…"
+	@echo "make sim       simulated hours of bad weather, SEEDS=1000 FIRST=1, or as many as MINUTES=… give"
 	@echo "make soak      daemons and a broker for MINUTES=10 with kills and a bad network, growth measured"
 	@echo "make generate  rewrite the generated files"
 	@echo "make clean     remove what the others made"
@@ -60,7 +61,9 @@ bench: $(STAMP)
 fuzz: $(STAMP)
 	@$(RUN) tools/run_fuzz.py --minutes $(MINUTES)
 
-.PHONY: powercut killloop soak
+.PHONY: powercut killloop soak sim
+SEEDS ?= 1000
+FIRST ?= 1
 CUTS ?= 1000
 CYCLES ?= 1000
 # The time that was asked for; MINUTES has a value of its own for `make fuzz`.
@@ -71,6 +74,9 @@ powercut: $(STAMP)
 
 killloop: $(STAMP)
 	@$(RUN) tools/run_killloop.py --cycles $(CYCLES) $(ASKED_MINUTES)
+
+sim: $(STAMP)
+	@$(RUN) tools/run_sim.py --seeds $(SEEDS) --first $(FIRST) $(ASKED_MINUTES)
 
 soak: $(STAMP)
 	@$(RUN) tools/run_soak.py $(ASKED_MINUTES)

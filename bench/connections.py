@@ -45,7 +45,7 @@ async def hold_devices(url: str, count: int, then: Callable[[], float]) -> tuple
 async def _hold_one(url: str, places: trio.Semaphore, arrived: Callable[[], None]) -> None:
     async with AsyncExitStack() as stack:
         async with places:
-            greeting = await stack.enter_async_context(open_greeting(connect_url, url, _failed, lambda _: None))
+            greeting = await stack.enter_async_context(open_greeting(connect_url, url, fail, lambda _: None))
             await _enter(url, greeting)
         arrived()
         await trio.sleep_forever()
@@ -54,14 +54,15 @@ async def _hold_one(url: str, places: trio.Semaphore, arrived: Callable[[], None
 async def _enter(url: str, greeting: Greeting) -> None:
     """Make a mesh there, and do what a daemon does before it waits."""
     key = SigningKey.from_seed(os.urandom(32))
-    records = _first_records(key, url, greeting.challenge.broker_key)
+    records = first_records(key, url, greeting.challenge.broker_key)
     mesh = mesh_id_of(records[0])
     await say_hello(greeting, mesh, key, generation=1, nonce=os.urandom(32), create=records)
     await greeting.connection.call("mail.resume", {"mesh": mesh, "acked": 0, "sacks": []}, seconds=CALL_S)
     await greeting.connection.call("live.subscribe", {"mesh": mesh, "channels": [mesh[:16]]}, seconds=CALL_S)
 
 
-def _first_records(key: SigningKey, url: str, broker_key: bytes) -> list[Record]:
+def first_records(key: SigningKey, url: str, broker_key: bytes) -> list[Record]:
+    """Genesis and first epoch of a mesh with one device."""
     name_key, salt, member = os.urandom(32), os.urandom(16), MemberId(os.urandom(16))
     body = Genesis(
         salt=salt,
@@ -79,7 +80,8 @@ def _first_records(key: SigningKey, url: str, broker_key: bytes) -> list[Record]
     return [genesis, make_record(genesis, "epoch", epoch.encode(), key, mesh)]
 
 
-def _failed(method: str, error: BaseException) -> str:
+def fail(method: str, error: BaseException) -> str:
+    """What a connection calls on a bug."""
     raise RuntimeError(f"{method} failed") from error
 
 

@@ -181,8 +181,7 @@ class Host:
             "received": sum(_count(app, "inbox") for app in self.apps),
             "stored": sum(_count(app, "delivery WHERE stored_ms>0") for app in self.apps),
             "distinct": sum(
-                int(app.db.reader.execute("SELECT count(DISTINCT from_device || msg_id) FROM inbox").fetchall()[0][0])
-                for app in self.apps
+                _number(app, "SELECT count(DISTINCT from_device || msg_id) FROM inbox") for app in self.apps
             ),
             "accepted_ms": sorted(accepted),
             "peak_kib": _peak_kib(),
@@ -193,7 +192,13 @@ class Host:
 
 
 def _count(app: App, rows: str) -> int:
-    return int(app.db.reader.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0])  # noqa: S608 - our own words
+    return _number(app, f"SELECT count(*) FROM {rows}")
+
+
+def _number(app: App, query: str) -> int:
+    found = app.db.reader.execute(query).get
+    assert isinstance(found, int)
+    return found
 
 
 def _peak_kib() -> int:

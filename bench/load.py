@@ -151,7 +151,11 @@ def _crypto_s() -> float:
     from mesh_protocol.keys import PrekeyPrivate, SigningKey, sign_prekey
     from mesh_protocol.tip import TipRef
 
-    ann, ben, prekey = SigningKey.from_seed(bytes(32)), SigningKey.from_seed(b"b" * 32), PrekeyPrivate.from_seed(bytes(32))
+    ann, ben, prekey = (
+        SigningKey.from_seed(bytes(32)),
+        SigningKey.from_seed(b"b" * 32),
+        PrekeyPrivate.from_seed(bytes(32)),
+    )
     mesh, tip = MeshId(bytes(32)), TipRef(1, bytes(32), 1, bytes(32))
     signed_prekey = sign_prekey(ben, mesh, 1, prekey.public, 0)
     message = Message(
@@ -175,7 +179,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="meshd-load-") as name:
         figures = measure_load(Path(sys.executable).parent, Path(name), chosen.devices, chosen.messages)
     for each in figures:
-        print(f"{each.name}: {each.value:.3g} {each.unit} ({each.ratio:.2f} of {each.baseline:.3g}, {each.against}) {each.note}")
+        print(
+            f"{each.name}: {each.value:.3g} {each.unit} ({each.ratio:.2f} of {each.baseline:.3g}, {each.against}) {each.note}"
+        )
     return 0
 
 

@@ -4,15 +4,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+import apsw
+
 from mesh_protocol.ids import DeviceId, MeshId
 from mesh_protocol.names import compare_form
-from mesh_protocol.profile import MAX_GROUPS, MAX_PROFILE, MAX_SESSIONS, GroupRole, Profile, SessionGroups, is_within
+from mesh_protocol.pae import BadEncoding
+from mesh_protocol.profile import (
+    MAX_GROUPS,
+    MAX_PROFILE,
+    MAX_SESSIONS,
+    GroupRole,
+    Profile,
+    SessionGroups,
+    check_group,
+    is_within,
+)
 from mesh_protocol.wire.errors import MeshError
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.sessions import Session, Sessions
 from meshd.store import groups as store
 from meshd.store.groups import MemberRow
+from meshd.targets import may_be_session
 
 ABSENT_MS: Final = 3 * 24 * 3600 * 1000
 """A session that ended stays in its groups for so long, over a weekend: what is sent meanwhile waits for its return."""
@@ -45,7 +58,8 @@ class Groups:
             if self.sessions.get(row.session_key) is None:
                 gone.add(row.session_key)
             else:
-                self._of_key(row.session_key)[compare_form(row.name)] = GroupRole(row.name, row.role)
+                own = self._own.setdefault(row.session_key, {})
+                own[compare_form(row.name)] = GroupRole(row.name, row.role)
         if gone:
             self.node.db.submit(lambda tx: store.forget_members(tx, gone))
 
@@ -91,41 +105,54 @@ class Groups:
 
     async def join(self, session: Session, group: GroupRole) -> None:
         """Put a session into a group, or give it another role there. Raises `MeshError` when it is in too many."""
-        own = self._of_key(session.key)
+        own = self._own.setdefault(session.key, {})
         form = compare_form(group.name)
-        if form not in own and len(own) >= MAX_GROUPS:
+        before = own.get(form)
+        if before is None and len(own) >= MAX_GROUPS:
             raise MeshError("bad_request", what=f"a session can be in {MAX_GROUPS} groups: leave one first")
-        before = own[form].name if form in own else ""
         row = MemberRow(session.key, group.name, group.role, self.node.now())
-        await self.node.db.write(lambda tx: store.put_member(tx, row, before))
-        self._of_key(session.key)[form] = group
-        self._tell()
+        instead_of = before.name if before is not None else ""
+        own[form] = group
+        await self._keep(lambda tx: store.put_member(tx, row, instead_of), own, form, before)
 
     async def leave(self, session: Session, name: str) -> bool:
         """Take a session out of a group; false when it is not in it."""
-        found = self._own.get(session.key, {}).get(compare_form(name))
-        if found is None:
+        own = self._own.get(session.key, {})
+        form = compare_form(name)
+        before = own.pop(form, None)
+        if before is None:
             return False
-        await self.node.db.write(lambda tx: store.drop_member(tx, session.key, found.name))
-        self._of_key(session.key).pop(compare_form(name), None)
-        self._tell()
+        await self._keep(lambda tx: store.drop_member(tx, session.key, before.name), own, form, before)
         return True
 
-    def _of_key(self, key: str) -> dict[str, GroupRole]:
-        return self._own.setdefault(key, {})
+    async def _keep(
+        self, work: Callable[[apsw.Connection], None], own: dict[str, GroupRole], form: str, before: GroupRole | None
+    ) -> None:
+        """Store a change that is made here already, whatever becomes of who asked for it; undo it if that fails."""
+        after = own.get(form)
 
-    def _tell(self) -> None:
-        self.node.events.publish("groups")
-        self.changed()
+        def settle() -> None:
+            if not pending.succeeded and own.get(form) is after:
+                if before is None:
+                    own.pop(form, None)
+                else:
+                    own[form] = before
+            self.node.events.publish("groups")
+            self.changed()
+
+        pending = self.node.db.submit(work)
+        pending.settled(settle)
+        await pending.wait()
 
     # The others.
 
     def hear(self, mesh: MeshId, device: DeviceId, heard: Heard) -> None:
-        """Take in a profile that is stored, unless a newer one is here."""
+        """Take in a profile that is stored, unless a newer one is here. Of it counts what is called as an honest daemon
+        calls sessions and groups: names are shown to agents among the candidates for a mistyped one."""
         of_mesh = self._heard.setdefault(mesh, {})
         known = of_mesh.get(device)
         if known is None or known.profile.version < heard.profile.version:
-            of_mesh[device] = heard
+            of_mesh[device] = heard._replace(profile=_sound(heard.profile))
             self.node.events.publish("groups")
 
     def heard(self, mesh: Mesh, device: DeviceId) -> Heard | None:
@@ -146,3 +173,20 @@ class Groups:
             return self.own_rows(mesh, hidden=True)
         heard = self.heard(mesh, device)
         return heard.profile.sessions if heard is not None else ()
+
+
+def _sound(profile: Profile) -> Profile:
+    """A profile without names that no honest daemon gives."""
+    rows: list[SessionGroups] = []
+    for row in profile.sessions:
+        groups = tuple(group for group in row.groups if _is_group(group.name))
+        if groups and may_be_session(row.session):
+            rows.append(SessionGroups(row.session, groups))
+    return Profile(profile.version, tuple(rows))
+
+
+def _is_group(name: str) -> bool:
+    try:
+        return check_group(name) == name
+    except BadEncoding:
+        return False

@@ -103,17 +103,18 @@ class Reading:
         self._announce([row])
         return shown
 
-    async def demote(self, row: InboxRow, reason: str) -> None:
-        """A `now` of too many waits as `next` does; its sender is told why."""
+    async def demote(self, rows: Sequence[InboxRow], reason: str) -> None:
+        """Too many `now` wait as `next` does; their sender is told why."""
         now = self._node.now()
 
         def work(tx: apsw.Connection) -> None:
-            tx.execute("UPDATE inbox SET lane='next' WHERE row=? AND lane='now'", (row.row,))
-            if tx.changes():
-                _tell(tx, row, "stored", now, "", "", reason)
+            for row in rows:
+                tx.execute("UPDATE inbox SET lane='next' WHERE row=? AND lane='now'", (row.row,))
+                if tx.changes():
+                    _tell(tx, row, "stored", now, "", "", reason)
 
         await self._node.db.write(work)
-        self._announce([row])
+        self._announce(rows)
 
     async def mark_turn(self, row: InboxRow, at_ms: int, session: str, evidence: str) -> bool:
         """There is evidence that the session began a turn after it was shown this message."""

@@ -201,7 +201,7 @@ def _session_of(directory: Directory, member: MemberId, session: str) -> list[Re
         if own is not None:
             label = own
             known.append(device)
-    if not known and _may_be_session(session):
+    if not known and may_be_session(session):
         known = [device for device in devices if device not in directory.sessions]
     return [Recipient(f"{directory.names[member]}/{label}", member, tuple(known), label)] if known else []
 
@@ -212,7 +212,7 @@ def _called(directory: Directory, device: DeviceId, name: str) -> str | None:
     return next((own for own in directory.sessions.get(device, ()) if compare_form(own) == folded), None)
 
 
-def _may_be_session(name: str) -> bool:
+def may_be_session(name: str) -> bool:
     """What no daemon calls a session is not sent into the dark: it would travel in an envelope and mean nobody there."""
     return 0 < len(name.encode()) <= MAX_SESSION and all(c.isalnum() or c in "-_." for c in name)
 

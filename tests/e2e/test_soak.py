@@ -49,17 +49,17 @@ async def test_the_bad_network_passes_on_swallows_and_cuts() -> None:
         )
         async with bad_network(front, target, random.Random(1)) as proxy:
             with trio.fail_after(10):
-                first = await trio.open_tcp_stream("127.0.0.1", front)
-                await first.send_all(b"hello")
-                assert await first.receive_some(5) == b"hello"
-                proxy.swallow(1.0)
-                with trio.move_on_after(0.2) as patience:
-                    await first.send_all(b"into a hole")
-                    await first.receive_some(1)
-                assert patience.cancelled_caught, "what a half-open connection takes it does not answer"
-                proxy.heal()
-                assert await first.receive_some(1) == b"", "a wire with a hole in it must end"
+                async with await trio.open_tcp_stream("127.0.0.1", front) as first:
+                    await first.send_all(b"hello")
+                    assert await first.receive_some(5) == b"hello"
+                    proxy.swallow(1.0)
+                    with trio.move_on_after(0.2) as patience:
+                        await first.send_all(b"into a hole")
+                        await first.receive_some(1)
+                    assert patience.cancelled_caught, "what a half-open connection takes it does not answer"
+                    proxy.heal()
+                    assert await first.receive_some(1) == b"", "a wire with a hole in it must end"
                 proxy.refuses = True
-                refused = await trio.open_tcp_stream("127.0.0.1", front)
-                assert await refused.receive_some(1) == b""
+                async with await trio.open_tcp_stream("127.0.0.1", front) as refused:
+                    assert await refused.receive_some(1) == b""
         nursery.cancel_scope.cancel()

@@ -109,7 +109,8 @@ async def sending_once_more_to_who_left(world: World) -> str:
 async def no_room_to_send_it_once_more(world: World) -> str:
     await world.machine("ann", Config(keys="file", limits=Limits(outbox_rows=2)))
     ann, sent = await cancelled(world)
-    await ann.send("bob", "there is room for this one, beside the void")
+    for number in range(2):
+        await ann.send("bob", f"there is room for message {number}, beside the void")
     return await ann.refusal("outbox.requeue", id=sent["id"])
 
 

@@ -80,6 +80,13 @@ class BucketMachine(Clocked):
             self.models[key].take(self.time)
 
     @rule(key=st.sampled_from("ab"))
+    def come_back_a_tick_early(self, key: str) -> None:
+        while not self.models[key].wait(self.time):
+            self.take(key, 1)
+        self.time += self.models[key].wait(self.time) - TICK
+        self.take(key, 1)
+
+    @rule(key=st.sampled_from("ab"))
     def reserve(self, key: str) -> None:
         model = self.models[key]
         assert self.buckets.reserve(key) == model.wait(self.time)

@@ -10,8 +10,7 @@ from mesh_broker.store.interface import Accepted, Mail, MailKey, Place, Quota
 from mesh_protocol.crashpoints import Reached
 from mesh_protocol.ids import MemberId, MeshId
 
-ALL_LANES: Final = "lane IN (0, 1, 2)"
-"""Lets the (device, lane, mseq) index serve a range over all lanes."""
+_LANES: Final = "lane IN (0, 1, 2)"  # lets the (device, lane, mseq) index serve a range over all lanes
 SELECT_ACCEPTED: Final = "SELECT seq, at_ms FROM dedupe WHERE sender = ? AND device = ? AND msg_id = ? AND attempt = ?"
 
 
@@ -112,7 +111,7 @@ def _take_room(connection: apsw.Connection, mail: Mail, size: int, quota: Quota)
 
 def release_mail(connection: apsw.Connection, box: int, low: int, high: int) -> int:
     """Delete the envelopes numbered `low` to `high` and give their room back; the number that was there."""
-    sql = f"DELETE FROM mail WHERE device = ? AND {ALL_LANES} AND mseq BETWEEN ? AND ? RETURNING member, size, shared"  # noqa: S608
+    sql = f"DELETE FROM mail WHERE device = ? AND {_LANES} AND mseq BETWEEN ? AND ? RETURNING member, size, shared"  # noqa: S608
     gone = _rows(connection, sql, box, low, high)
     if not gone:
         return 0

@@ -18,12 +18,13 @@ from mesh_broker.store.interface import (
     Quota,
     Waiting,
 )
-from mesh_broker.store.mailrows import ALL_LANES, SELECT_ACCEPTED, Tail, accept_mail, release_mail
+from mesh_broker.store.mailrows import SELECT_ACCEPTED, Tail, accept_mail, release_mail
 from mesh_protocol.crashpoints import Reached, unnoticed
 from mesh_protocol.ids import DeviceId, InviteId, MeshId
 from mesh_protocol.io.sqlite import Database, StorageFailed
 from mesh_protocol.wire.errors import MeshError
 
+_LANES: Final = "lane IN (0, 1, 2)"  # lets the (device, lane, mseq) index serve a range over all lanes
 _SEALS_AT_ONCE: Final = 256
 _BROKEN: Final = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)
 
@@ -170,7 +171,7 @@ class SqliteStore:
         return [Waiting(*row) for row in rows]
 
     def envelope(self, box: int, mseq: int) -> bytes | None:
-        sql = f"SELECT envelope, shared FROM mail WHERE device = ? AND {ALL_LANES} AND mseq = ?"  # noqa: S608 - a constant
+        sql = f"SELECT envelope, shared FROM mail WHERE device = ? AND {_LANES} AND mseq = ?"  # noqa: S608 - a constant
         row = self._read_one(sql, box, mseq)
         if row is None or row[1] is None:
             return None if row is None else row[0]

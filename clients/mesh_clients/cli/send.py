@@ -90,7 +90,9 @@ def tell_groups(answer: "dict[str, JsonValue]") -> None:
     known = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     if not known:
         return
-    parts = [f"{word(row, 'member')} {show_value('as_of_ms', row.get('as_of_ms')) or 'never heard of'}" for row in known]
+    parts = [
+        f"{word(row, 'member')} {show_value('as_of_ms', row.get('as_of_ms')) or 'never heard of'}" for row in known
+    ]
     say(f"         groups as of: {', '.join(parts)}{' and others' if answer.get('groups_more') else ''}")
 
 

@@ -7,8 +7,9 @@ session against loops: so many `next` a minute, with what is too much summed up 
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import Final, NamedTuple, TypeAlias
 
 PUSHES: Final = 6
@@ -20,6 +21,10 @@ MAX_SUMMED: Final = 200
 PERIOD_S: Final = 60.0
 LOOK_S: Final = 1.0
 """How often a working session is looked at: without hooks nothing else tells that it is idle again."""
+
+EVERY_LANE: Final = frozenset({"now", "next"})
+URGENT_ONLY: Final = frozenset({"now"})
+NO_LANE: Final[frozenset[str]] = frozenset()
 
 Mode: TypeAlias = str
 """push, inbox (only when it asks), or off."""
@@ -67,19 +72,21 @@ class Sum(NamedTuple):
 
 
 class Demote(NamedTuple):
-    """This one is `next` from here on: its sender has had his share of `now`."""
+    """These are `next` from here on: their sender has had his share of `now`."""
 
-    message: Waiting
+    messages: tuple[Waiting, ...]
 
 
 class Wait(NamedTuple):
     """Nothing is to be done before something happens, or before so many seconds (infinite: only an event helps).
 
-    `look`: the session's own word on whether it is idle may have changed unsaid.
+    `look`: the session's own word on whether it is idle may have changed unsaid. `heeds`: the lanes of which another
+    message would change anything.
     """
 
     seconds: float
     look: bool = False
+    heeds: frozenset[str] = EVERY_LANE
 
 
 Step: TypeAlias = Show | Sum | Demote | Wait
@@ -102,25 +109,30 @@ class Budgets:
 
 
 def choose(
-    waiting: Iterable[Waiting], budgets: Budgets, now: float, *, mode: Mode, status: str, busy_until: float
+    waiting: Collection[Waiting], budgets: Budgets, now: float, *, mode: Mode, status: str, busy_until: float
 ) -> Step:
     """The next step for a session. `busy_until`: a message that was pushed last is not proved to be seen until then."""
-    ordered = sorted(waiting, key=lambda each: each.row)
-    if not ordered or mode != "push" or status == "dnd":
+    if mode != "push" or status == "dnd":
+        return Wait(math.inf, heeds=NO_LANE)
+    if not waiting:
         return Wait(math.inf)
-    urgent = next((each for each in ordered if each.lane == "now"), None)
+    urgent = min((each for each in waiting if each.lane == "now"), default=None)
     if urgent is not None:
-        return Show(urgent) if budgets.urgent(urgent.sender).room(now) else Demote(urgent)
+        if budgets.urgent(urgent.sender).room(now):
+            return Show(urgent)
+        return Demote(tuple(each for each in waiting if each.lane == "now" and each.sender == urgent.sender))
     if status != "idle":
-        return Wait(LOOK_S, look=True)
+        return Wait(LOOK_S, look=True, heeds=URGENT_ONLY)
     if busy_until > now:
-        return Wait(busy_until - now)
-    return _choose_next(ordered, budgets.pushes, now)
+        return Wait(busy_until - now, heeds=URGENT_ONLY)
+    return _choose_next(waiting, budgets.pushes, now)
 
 
-def _choose_next(ordered: Sequence[Waiting], pushes: Pace, now: float) -> Step:
+def _choose_next(waiting: Collection[Waiting], pushes: Pace, now: float) -> Step:
     room = pushes.room(now)
     if not room:
-        return Wait(pushes.wait(now))
+        return Wait(pushes.wait(now), heeds=URGENT_ONLY)
     # The last push of a minute is kept for all that is left, so that nothing waits unannounced behind it.
-    return Sum(tuple(ordered[:MAX_SUMMED])) if room == 1 and len(ordered) > 1 else Show(ordered[0])
+    if room == 1 and len(waiting) > 1:
+        return Sum(tuple(nsmallest(MAX_SUMMED, waiting)))
+    return Show(min(waiting))

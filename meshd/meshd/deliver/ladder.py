@@ -18,7 +18,7 @@ from meshd.claude.inbox import Inboxes, NotPushed
 from meshd.claude.marks import Mark, PushId, new_mark, new_push_id
 from meshd.deliver.digest import DIGEST_SENDER, MAX_NAMED, write_digest
 from meshd.deliver.digest import Line as DigestLine
-from meshd.deliver.gate import URGENT, Demote, Show, Step, Sum, Wait, Waiting, choose
+from meshd.deliver.gate import EVERY_LANE, NO_LANE, URGENT, Demote, Show, Step, Sum, Wait, Waiting, choose
 from meshd.deliver.line import Line
 from meshd.deliver.watch import Expected, Watch
 from meshd.log import Word, get_logger
@@ -96,7 +96,6 @@ class Ladder:
         if line is None:
             line = self._lines[session.key] = Line(session)
         line.add(Waiting(row.row, row.lane, row.from_member))
-        session.stir()
         if not line.served:
             line.served = True
             self._nursery.start_soon(self._serve_safely, line)
@@ -148,12 +147,14 @@ class Ladder:
             stirred = session.stirred
             step = self._step(line)
             if isinstance(step, Wait):
+                line.heeds = step.heeds
                 with trio.move_on_after(step.seconds):
                     await stirred.wait()
+                line.heeds = EVERY_LANE
                 if step.look:
                     self.sessions.look(session)
                 continue
-            messages = step.messages if isinstance(step, Sum) else (step.message,)
+            messages = (step.message,) if isinstance(step, Show) else step.messages
             rows = self._still_waiting(line, messages)
             self.sessions.look(session)
             again = self._step(line)
@@ -166,7 +167,7 @@ class Ladder:
         session = line.session
         waiting = [each for each in line.waiting.values() if not self.is_handed(each.row)]
         if waiting and line.not_before > now:
-            return Wait(line.not_before - now)
+            return Wait(line.not_before - now, heeds=NO_LANE)
         step = choose(
             waiting, line.budgets, now, mode=session.mode, status=session.status.word, busy_until=line.busy_until
         )
@@ -188,10 +189,10 @@ class Ladder:
 
     async def _take_step(self, line: Line, step: Show | Sum | Demote, rows: Sequence[InboxRow]) -> None:
         match step:
-            case Demote(message):
-                line.waiting[message.row] = message._replace(lane="next")
+            case Demote(messages):
+                line.waiting.update({each.row: each._replace(lane="next") for each in messages})
                 try:
-                    await self.reading.demote(rows[0], DEMOTED)
+                    await self.reading.demote(rows, DEMOTED)
                 except MeshError as error:  # it is pushed as `next` all the same; only its sender does not learn it
                     log.warning("a demotion could not be noted", code=Word(error.code))
             case Show(message):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from meshd.deliver.gate import Budgets, Waiting
+from meshd.deliver.gate import EVERY_LANE, Budgets, Waiting
 from meshd.deliver.watch import Expected
 from meshd.sessions import Session
 
@@ -27,12 +27,16 @@ class Line:
     not_before: float = 0.0
     served: bool = False
     """A worker is at it."""
+    heeds: frozenset[str] = EVERY_LANE
+    """The lanes of which a further message matters to the worker, as it waits now."""
     _tries: Counter[int] = field(default_factory=Counter)
 
     def add(self, message: Waiting) -> None:
         """One more that waits. What is here, or on its way, is not added again."""
         if all(expected.row != message.row for expected in self.awaited):
             self.waiting.setdefault(message.row, message)
+            if message.lane in self.heeds:
+                self.session.stir()
 
     @property
     def busy_until(self) -> float:

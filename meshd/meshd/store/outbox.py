@@ -136,8 +136,10 @@ def waiting_deliveries(db: apsw.Connection, mesh: MeshId, limit: int = 100_000) 
 
 
 def count_waiting(db: apsw.Connection, mesh: MeshId) -> int:
+    """Deliveries that wait for the broker, without what the daemon says by itself: that has no number in a stream."""
     row = db.execute(
-        "SELECT count(*) FROM delivery WHERE mesh=? AND accepted_ms=0 AND ended='' AND path='mesh'", (mesh,)
+        "SELECT count(*) FROM delivery WHERE mesh=? AND accepted_ms=0 AND ended='' AND path='mesh' AND stream_seq>0",
+        (mesh,),
     ).fetchone()
     return int(row[0]) if row else 0
 

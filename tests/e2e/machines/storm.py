@@ -12,7 +12,9 @@ from machines.machine import Machine
 from machines.program import Program
 from machines.talk import NoDaemon, Talk
 from mesh_protocol.io.link import LinkClosed
+from mesh_protocol.wire.errors import RemoteError
 
+TRAFFIC_SECONDS = 5.0
 PAUSE_S = 0.01
 """Between two messages of a sender."""
 
@@ -39,6 +41,8 @@ class Storm:
     early: int = 0
     points: dict[str, int] = field(default_factory=dict)
     """Deaths at named crash points."""
+    watchers: tuple[Machine, ...] = ()
+    """Every second blow waits until these are online, so that it falls into traffic and not into their waiting."""
 
     @property
     def over(self) -> bool:
@@ -62,6 +66,8 @@ class Storm:
         else:
             for program in programs:
                 await program.ready()
+            if self.chance.random() < 0.5:
+                await self._await_traffic()
             await trio.sleep(
                 self.chance.uniform(0.0, 0.3) if self.chance.random() < 0.7 else self.chance.uniform(0.3, 1.2)
             )
@@ -73,6 +79,14 @@ class Storm:
             os.kill(program.pid, signal.SIGKILL)
         for program in programs:
             await program.kill()
+
+    async def _await_traffic(self) -> None:
+        with trio.move_on_after(TRAFFIC_SECONDS):
+            for machine in self.watchers:
+                try:
+                    await machine.until_online()
+                except (NoDaemon, LinkClosed, RemoteError, trio.TooSlowError):
+                    continue
 
     async def await_death(self, program: Program, point: str, arrival: int, seconds: float) -> bool:
         """Start `program` anew so that it dies at a crash point; whether it came there. It runs when this returns."""

@@ -1,41 +1,12 @@
-"""Membership of groups: who may change it, what outlasts what, and how every other machine learns of it."""
+"""Membership of groups: who may change it, what outlasts what, and what is listed of it."""
 
 import trio
 
-from mesh_broker.limits import Limits
-from mesh_protocol.profile import GroupRole, Profile, SessionGroups
-from mesh_protocol.wire.codec import decode
-from mesh_protocol.wire.framing import encode_frame, split_message
-from mesh_protocol.wire.items import pack_items
+from core_kit.membership import groups, until_groups
+from mesh_protocol.wire.errors import MeshError
 from meshd.groups import ABSENT_MS
-from meshd.profiles import RENEW_MS
-from meshd.store.inbox import is_seen
-from world.letters import letter, post, seal, stranger_prekey
-from world.machine import Machine
 from world.talk import Answer
 from world.world import World
-
-
-async def until_groups(machine: Machine, *wanted: str, seconds: float = 30.0) -> None:
-    """Wait until the machine lists exactly these memberships, each as `group to role`."""
-
-    async def same() -> bool:
-        return await groups(machine) == sorted(wanted)
-
-    await machine.world.until(same, seconds, f"{machine.name} lists {wanted}")
-
-
-async def groups(machine: Machine) -> list[str]:
-    rows = (await machine.call("group.list"))["members"]
-    return sorted(f"{row['group']} {row['to']} {row['role']}".strip() for row in rows)
-
-
-def profiles_of(machine: Machine) -> list[tuple[bytes, int]]:
-    """The profile messages in the outbox: their ids and how many deliveries each has."""
-    query = (
-        "SELECT msg_id, (SELECT count(*) FROM delivery d WHERE d.msg_id=m.msg_id) FROM message m WHERE kind='profile'"
-    )
-    return [(bytes(row[0]), int(row[1])) for row in machine.app.node.db.reader.execute(query)]
 
 
 async def test_every_machine_learns_who_joined_and_who_left(world: World) -> None:
@@ -61,43 +32,6 @@ async def test_a_machine_that_was_never_online_together_with_the_other_learns_it
     await bob.start()
     await bob.until_online()
     await until_groups(bob, "web ann/web")
-
-
-async def test_a_machine_that_is_let_in_later_learns_it(world: World) -> None:
-    ann, bob = await world.mesh("ann", "bob")
-    web = await ann.claude("web")
-    await web.tool("join_group", name="web")
-    await until_groups(bob, "web ann/web")
-    before = profiles_of(ann)
-    eve = await world.machine("eve")
-    await eve.call("mesh.join", url=await world.invite(ann), me="eve")
-    await until_groups(eve, "web ann/web")
-    assert set(profiles_of(ann)) > set(before), "the others are not told anew"
-    assert sorted(count for _, count in profiles_of(ann)) == [1, 1]
-    await web.tool("join_group", name="api")
-    await until_groups(bob, "web ann/web", "api ann/web")
-    assert [count for _, count in profiles_of(ann)] == [2], "the newest replaces them all"
-
-
-async def test_a_machine_without_groups_tells_nothing(world: World) -> None:
-    ann, bob = await world.mesh("ann", "bob")
-    await ann.claude("web")
-    await world.settle(10)
-    assert profiles_of(ann) == profiles_of(bob) == []
-
-
-async def test_many_changes_at_once_are_told_in_few_messages_and_the_newest_replaces_the_others(world: World) -> None:
-    ann, bob = await world.mesh("ann", "bob")
-    web = await ann.claude("web")
-    await world.unplug(bob)
-    for number in range(20):
-        await web.tool("join_group", name=f"g{number}")
-    await world.settle(10)
-    assert len(profiles_of(ann)) == 1
-    (said,) = ann.app.profiles._said.values()
-    assert len(said.profile.sessions[0].groups) == 20
-    await world.plug(bob)
-    await until_groups(bob, *(f"g{number} ann/web" for number in range(20)))
 
 
 async def test_groups_outlast_the_daemon_and_a_resumed_session(world: World) -> None:
@@ -187,18 +121,48 @@ async def test_a_session_is_in_a_bounded_number_of_groups(world: World) -> None:
     await talk.call("group.join", name="g32")
 
 
-async def test_groups_that_no_profile_holds_are_told_as_far_as_there_is_room(world: World) -> None:
+async def test_calls_at_once_join_no_more_groups_than_one_by_one(world: World) -> None:
     ann, bob = await world.mesh("ann", "bob")
-    for number in range(4):
-        session = await ann.claude(f"s{number}")
-        talk = await session.shell()
-        for group in range(31):
-            await talk.call("group.join", name=f"{group:03d}" + "g" * 125, role="\U0001f600" * 60)
-    await world.settle(5)
-    (said,) = ann.app.profiles._said.values()
-    assert 0 < len(said.profile.sessions) < 4
-    told = {row.session for row in bob.app.groups.known(bob.mesh())[ann.app.node.device]}
-    assert told == {row.session for row in said.profile.sessions}
+    web = await ann.claude("web")
+    talk = await web.shell()
+    refused: list[str] = []
+
+    async def join(name: str) -> None:
+        try:
+            await talk.call("group.join", name=name)
+        except MeshError as error:
+            refused.append(error.code)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(40):
+            nursery.start_soon(join, f"g{number}")
+    assert refused == ["bad_request"] * 8
+    assert len(await groups(ann)) == 32
+    await until_groups(bob, *await groups(ann))
+
+
+async def test_what_a_full_disk_does_not_hold_is_not_so(world: World) -> None:
+    (ann,) = await world.mesh("ann")
+    web = await ann.claude("web")
+    talk = await web.shell()
+    await talk.call("group.join", name="first")
+    db = ann.app.node.db
+    pages = await db.write(lambda tx: tx.pragma("page_count"))
+    await db.write(lambda tx: tx.pragma("max_page_count", pages))
+    code = ""
+    for number in range(30):
+        try:
+            await talk.call("group.join", name=f"{number:02d}" + "g" * 126, role="r" * 64)
+        except MeshError as error:
+            code = error.code
+            break
+    assert code == "storage_full"
+    await db.write(lambda tx: tx.pragma("max_page_count", 2**30))
+    listed = await groups(ann)
+    assert len(listed) == number + 1
+    await world.settle(10)
+    await ann.restart()
+    assert await groups(ann) == listed
 
 
 async def test_the_list_of_peers_tells_groups_and_can_be_narrowed_to_one(world: World) -> None:
@@ -228,120 +192,3 @@ async def test_the_list_of_peers_tells_groups_and_can_be_narrowed_to_one(world: 
     await eve.restart()
     away = (await listed(group="web"))["bob/docs"]
     assert (away["online"], away["status"], away["groups"]) == (False, "away", ["Web"])
-
-
-async def test_a_profile_is_said_again_before_no_mailbox_holds_it_any_more(world: World) -> None:
-    ann, bob = await world.mesh("ann", "bob")
-    web = await ann.claude("web")
-    await web.tool("join_group", name="g")
-    await until_groups(bob, "g ann/web")
-    before = profiles_of(ann)
-    mesh = ann.mesh()
-    first = ann.app.profiles._said[mesh.id].profile.version
-    for machine in (ann, bob):
-        machine.clock.off_ms += RENEW_MS
-    await trio.sleep(4000)
-    assert ann.app.profiles._said[mesh.id].profile.version > first
-    assert len(profiles_of(ann)) == len(before) == 1
-    assert profiles_of(ann) != before
-    await until_groups(bob, "g ann/web")
-
-
-async def test_of_two_profiles_the_newer_counts_in_whatever_order_they_come(world: World) -> None:
-    ann, bob = await world.mesh("ann", "bob")
-    new = Profile(9, (SessionGroups("web", (GroupRole("new", ""),)),))
-    old = Profile(8, (SessionGroups("web", (GroupRole("old", ""),)),))
-    reader = bob.app.node.db.reader
-    for profile in (new, old):
-        message = letter(ann, bob, kind="profile", content=profile.encode(), stream_seq=0)
-        await post(ann, seal(ann, bob, message))
-        await world.until(lambda sent=message: is_seen(reader, sent.from_device, sent.msg_id), what="it came")
-    assert await groups(bob) == ["new ann/web"]
-    await bob.restart()
-    assert await groups(bob) == ["new ann/web"]
-
-
-async def test_a_profile_that_cannot_be_read_is_taken_and_changes_nothing(world: World) -> None:
-    ann, bob = await world.mesh("ann", "bob")
-    web = await ann.claude("web")
-    await web.tool("join_group", name="g")
-    await until_groups(bob, "g ann/web")
-    message = letter(ann, bob, kind="profile", content=b"no profile", stream_seq=0)
-    await post(ann, seal(ann, bob, message))
-    reader = bob.app.node.db.reader
-    await world.until(lambda: is_seen(reader, message.from_device, message.msg_id), what="it was taken")
-    assert await groups(bob) == ["g ann/web"]
-    assert await bob.read() == []
-
-
-async def test_a_profile_is_nothing_that_a_person_sees(world: World) -> None:
-    ann, bob = await world.mesh("ann", "bob")
-    web = await ann.claude("web")
-    await web.tool("join_group", name="g")
-    await until_groups(bob, "g ann/web")
-    ((msg_id, _),) = profiles_of(ann)
-    assert await ann.refusal("message.status", id=msg_id.hex()) == "not_found"
-    assert await bob.refusal("message.status", id=msg_id.hex()) == "not_found"
-    assert (await bob.call("inbox.read", all=True))["messages"] == []
-
-
-async def test_stored_groups_are_unreadable_without_the_store_key(world: World) -> None:
-    ann, bob = await world.mesh("ann", "bob")
-    web = await ann.claude("web")
-    await web.tool("join_group", name="canary-group")
-    await until_groups(bob, "canary-group ann/web")
-    await bob.stop()
-    data = b"".join(path.read_bytes() for path in bob.paths.data.rglob("*") if path.is_file())
-    assert b"canary-group" not in data
-
-
-async def test_a_profile_is_sealed_anew_for_a_machine_whose_prekey_is_another_one(world: World) -> None:
-    ann, bob = await world.mesh("ann", "bob")
-    device = bob.app.node.device
-    ann.mesh().peer_prekeys[device] = stranger_prekey(bob, 99)
-    web = await ann.claude("web")
-    await web.tool("join_group", name="g")
-    await until_groups(bob, "g ann/web")
-    assert ann.mesh().peer_prekeys[device] == bob.mesh().prekey
-
-
-async def test_while_the_broker_takes_nothing_newer_profiles_replace_those_that_wait(world: World) -> None:
-    await world.broker(limits=Limits(member_rate=0.2, member_burst=4))
-    ann, bob, eve = await world.mesh("ann", "bob", "eve")
-    web = await ann.claude("web")
-    for number in range(30):
-        await web.tool("join_group", name=f"g{number}")
-        await world.settle(2)
-    everything = [f"g{number} ann/web" for number in range(30)]
-    await until_groups(bob, *everything, seconds=300)
-    await until_groups(eve, *everything, seconds=300)
-    assert len(profiles_of(ann)) == 1
-    sent = await ann.send("bob", "and messages go on", wait="stored", timeout=100)
-    assert sent["state"] == "stored"
-    queue = ann.app.outbox.queue(ann.mesh().id)
-    await world.until(lambda: not queue._rows and not queue._hand, 300, "nothing is left in the queue")
-
-
-async def test_a_profile_that_is_replaced_while_its_recipients_prekey_is_unknown_blocks_nothing(world: World) -> None:
-    ann, bob = await world.mesh("ann", "bob")
-    mesh, device = ann.mesh(), bob.app.node.device
-    web = await ann.claude("web")
-
-    def hide(frame: bytes) -> list[bytes]:
-        """The broker does not give any prekeys out."""
-        header, body = split_message(frame)
-        match decode(header):
-            case [1, int(), None, _] if prekey.encode() in body:
-                return [encode_frame(header, pack_items([]))]
-        return [frame]
-
-    prekey = mesh.peer_prekeys.pop(device)
-    world.cable(ann).incoming = hide
-    for number in range(4):
-        await web.tool("join_group", name=f"g{number}")
-        await world.settle(3)
-    assert device not in mesh.peer_prekeys
-    world.cable(ann).incoming = lambda frame: [frame]
-    await until_groups(bob, *(f"g{number} ann/web" for number in range(4)))
-    queue = ann.app.outbox.queue(mesh.id)
-    await world.until(lambda: not queue._rows and not queue._hand, what="nothing is left in the queue")

@@ -3,6 +3,8 @@
 import pytest
 import trio
 
+from meshd.deliver import ladder
+from meshd.deliver.gate import LOOK_S, Step, choose
 from world.claude import Claude
 from world.machine import Machine
 from world.talk import Answer
@@ -160,3 +162,54 @@ async def test_messages_are_shown_by_lane_then_arrival(world: World) -> None:
     assert order == ["two", "four", "one", "three"]
     await world.settle(30)
     assert not shown("five", web)
+
+
+@pytest.mark.parametrize(
+    ("how", "says", "mends"),
+    [
+        ("off", "mode off: nothing is shown or given to it; 1 message waits", "mesh mode push --session web"),
+        ("dnd", "do not disturb; 1 message waits", "set_status"),
+        ("working", "working; 1 message waits until it is idle or asks", ""),
+    ],
+)
+async def test_doctor_says_what_keeps_a_session_from_its_messages(
+    world: World, how: str, says: str, mends: str
+) -> None:
+    ann, bob, web = await pair(world)
+    if how == "off":
+        await bob.call("session.mode", mode="off")
+    elif how == "dnd":
+        await web.tool("set_status", status="dnd")
+    else:
+        web.begin_turn()
+        await web.hook("UserPromptSubmit")
+    await ann.send("bob/web", "hello", wait="stored")
+    check = await finding(bob, "session web")
+    assert (check["text"], check["ok"]) == (says, "warn" if mends else "ok")
+    assert mends in check["fix"]
+
+
+@pytest.mark.parametrize("held", ["working", "off"])
+async def test_what_cannot_be_shown_now_wakes_nobody(world: World, held: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backlog costs nothing while it waits: each further message would else look at all before it."""
+    ann, bob, web = await pair(world)
+    if held == "working":
+        web.begin_turn()
+        await web.hook("UserPromptSubmit")
+    else:
+        await bob.call("session.mode", mode="off")
+    await ann.send("bob/web", "the first", wait="stored")
+    looked = 0
+
+    def counted(*given: object, **named: object) -> Step:
+        nonlocal looked
+        looked += 1
+        return choose(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ladder, "choose", counted)
+    before = trio.current_time()
+    for number in range(60):
+        await ann.send("bob/web", f"{number}", wait="stored")
+    await world.settle(3)
+    assert looked <= (trio.current_time() - before) / LOOK_S + 2
+    assert len(bob.app.ladder._lines[web.key].waiting) == 61

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from meshd.deliver.gate import (
     LOOK_S,
     MAX_SUMMED,
+    NO_LANE,
     PERIOD_S,
     PUSHES,
     URGENT,
+    URGENT_ONLY,
     Budgets,
     Demote,
     Pace,
@@ -58,13 +60,13 @@ def test_the_order_is_lane_then_arrival() -> None:
 
 def test_now_does_not_wait_for_the_session_to_be_idle_and_next_does() -> None:
     assert isinstance(ask(waiting(1, "now"), status="working", busy_until=60.0), Show)
-    assert ask(waiting(1), status="working") == Wait(LOOK_S, look=True)
-    assert ask(waiting(1), busy_until=60.0, now=20.0) == Wait(40.0)
+    assert ask(waiting(1), status="working") == Wait(LOOK_S, look=True, heeds=URGENT_ONLY)
+    assert ask(waiting(1), busy_until=60.0, now=20.0) == Wait(40.0, heeds=URGENT_ONLY)
 
 
 @pytest.mark.parametrize("held", [{"mode": "inbox"}, {"mode": "off"}, {"status": "dnd"}], ids=str)
 def test_a_session_that_wants_no_messages_gets_none_and_is_not_polled(held: dict[str, str]) -> None:
-    assert ask(waiting(1, "now"), waiting(2), **held) == Wait(math.inf)  # type: ignore[arg-type]
+    assert ask(waiting(1, "now"), waiting(2), **held) == Wait(math.inf, heeds=NO_LANE)  # type: ignore[arg-type]
 
 
 def test_the_last_push_of_a_minute_sums_up_what_is_left() -> None:
@@ -72,7 +74,7 @@ def test_the_last_push_of_a_minute_sums_up_what_is_left() -> None:
     assert isinstance(ask(*messages, budgets=spent(PUSHES - 2)), Show)
     assert ask(*messages, budgets=spent(PUSHES - 1)) == Sum(tuple(messages))
     assert isinstance(ask(messages[0], budgets=spent(PUSHES - 1)), Show), "one alone needs no digest"
-    assert ask(*messages, budgets=spent(PUSHES), now=50.0) == Wait(PERIOD_S - 50.0)
+    assert ask(*messages, budgets=spent(PUSHES), now=50.0) == Wait(PERIOD_S - 50.0, heeds=URGENT_ONLY)
     assert isinstance(ask(*messages, budgets=spent(PUSHES), now=PERIOD_S), Show)
 
 
@@ -84,7 +86,8 @@ def test_a_digest_is_bounded() -> None:
 
 def test_a_senders_now_beyond_his_budget_is_next_and_another_senders_is_not() -> None:
     budgets = spent(urgent=URGENT)
-    assert ask(waiting(1, "now"), budgets=budgets) == Demote(waiting(1, "now"))
+    mine, again = waiting(1, "now"), waiting(4, "now")
+    assert ask(mine, waiting(2), again, budgets=budgets) == Demote((mine, again))
     assert isinstance(ask(waiting(1, "now", BOB), budgets=budgets), Show)
     assert isinstance(ask(waiting(1, "now"), budgets=budgets, now=PERIOD_S), Show)
 

@@ -5,13 +5,15 @@ from typing import Final
 
 MARK: Final = b"canary."
 """Every text begins with this, so that plaintext is found wherever it should not be."""
+ANYBODY: Final = "*"
 LANES: Final = ("now", "next", "low")
 
 
 @dataclass(slots=True, eq=False)
 class Letter:
-    """One message as its author knows it. `author` and `to` are names of machines, `session` and `label` of sessions
-    there, empty for the person."""
+    """One message as its author knows it. `author` is the name of a machine, `session` of a session there, empty for the
+    person; `to` are such pairs too. `many`: a group or everybody instead, and then `to` is learnt from the author's disk,
+    with `ANYBODY` for the session."""
 
     number: int
     author: str
@@ -20,6 +22,7 @@ class Letter:
     lane: str
     text: str
     key: str
+    many: str
     began: float
     ended: float = 0.0
     id: str = ""
@@ -54,6 +57,7 @@ class Book:
         author: str,
         session: str,
         to: tuple[tuple[str, str], ...],
+        many: str,
         lane: str,
         filler: int,
         salt: str,
@@ -64,7 +68,7 @@ class Book:
         """A new letter whose text occurs nowhere else."""
         number = len(self.letters) + 1
         text = f"{MARK.decode()}{number}.{salt}" + " lorem ipsum" * filler
-        letter = Letter(number, author, session, to, lane, text, f"key-{number}" if keyed else "", now)
+        letter = Letter(number, author, session, to, lane, text, f"key-{number}" if keyed else "", many, now)
         self.letters.append(letter)
         self.by_text[text] = letter
         return letter

@@ -33,6 +33,8 @@ async def attempt(work: Awaitable[T]) -> T | None:
 
 
 def target(letter: Letter) -> str | list[str]:
+    if letter.many:
+        return letter.many
     names = [f"{machine}/{label}" if label else machine for machine, label in letter.to]
     return names[0] if len(names) == 1 else names
 
@@ -101,6 +103,7 @@ class Sitter:
         self.claude = claude
         self.name = name
         self.alive = True
+        self.in_group = False
         self.seen: list[str] = []
         """What earlier processes of it were shown."""
         self._turn = trio.Lock()
@@ -113,19 +116,19 @@ class Sitter:
     def shown(self) -> list[str]:
         return [*self.seen, *self.claude.seen]
 
-    async def _tool(self, name: str, use: str, **arguments: str) -> str | None:
+    async def _tool(self, tool: str, use: str, **arguments: str) -> str | None:
         """A tool's result; None when the daemon was lost meanwhile."""
         async with self._turn:
             if not self.alive or not self.machine.running:
                 return None
-            return await self._ask(name, use, arguments)
+            return await self._ask(tool, use, arguments)
 
-    async def _ask(self, name: str, use: str, arguments: dict[str, str]) -> str | None:
+    async def _ask(self, tool: str, use: str, arguments: dict[str, str]) -> str | None:
         claude = self.claude
         try:
             if claude._talk is None or claude._talk.connection.closed is not None:
                 await claude.open_mcp()
-            return await claude.tool(name, use=use, **arguments)
+            return await claude.tool(tool, use=use, **arguments)
         except (MeshError, KeyError, *GONE):
             self.machine.world.raise_bugs()
             return None
@@ -152,6 +155,11 @@ class Sitter:
 
     async def check(self, number: int) -> None:
         await self._tool("check_messages", f"toolu_check_{number}")
+
+    async def regroup(self, number: int, group: str) -> None:
+        """It joins a group, or leaves it."""
+        self.in_group = not self.in_group
+        await self._tool("join_group" if self.in_group else "leave_group", f"toolu_group_{number}", name=group)
 
     async def end(self) -> None:
         """Its process is killed."""

@@ -19,6 +19,6 @@ CORPUS: Final = (
         None,
         "a session that was resumed before the daemon had noticed the end of its old process came in as a second session,"
         " with another name and an empty inbox",
-        "tests/meshd/core/test_core_sessions.py",
+        "tests/meshd/simulator/test_sim_found.py",
     ),
 )

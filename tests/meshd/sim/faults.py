@@ -190,6 +190,7 @@ async def mangling(story: Story) -> None:
     story.mangled = True
     cable = story.cable(_machine(story))
     kinds = frozenset(story.chance.sample(("drop", "duplicate", "reorder", "truncate", "flip"), 2))
+    story.altered = story.altered or "flip" in kinds
     often = story.chance.choice((0.02, 0.1, 0.3))
     cable.outgoing = mangle(random.Random(story.chance.randrange(2**32)), kinds, often)
     cable.incoming = mangle(random.Random(story.chance.randrange(2**32)), kinds, often)

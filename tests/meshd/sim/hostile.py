@@ -56,7 +56,7 @@ class LyingBroker:
 
     def __init__(self, chance: random.Random, kinds: frozenset[str], often: float) -> None:
         self._chance = chance
-        self._kinds = kinds
+        self.kinds = kinds
         self._often = often
         self._mail: deque[Any] = deque(maxlen=KEPT)
         self._tips: deque[bytes] = deque(maxlen=KEPT)
@@ -70,7 +70,7 @@ class LyingBroker:
         cable.outgoing = lambda frame: self._up(frame, cable)
 
     def _lie(self, kind: str) -> bool:
-        if kind not in self._kinds or self._chance.random() >= self._often:
+        if kind not in self.kinds or self._chance.random() >= self._often:
             return False
         self.lies += 1
         return True

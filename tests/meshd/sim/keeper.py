@@ -1,6 +1,7 @@
 """What keeps a process of the simulation alive: its disk, its traps, and its being started again after each death."""
 
 import gc
+import math
 import random
 import shutil
 from collections.abc import Callable
@@ -54,6 +55,8 @@ class Keeper:
         self._note = note
         self._backup: Path | None = None
         self._swap = False
+        self.put_back_at = math.inf
+        """Virtual time of the last restore from a backup."""
         self._calm = trio.Event()
         self.trap = Trap(self._die)
         self.disk = FallibleDisk(chance, process.kill)
@@ -146,6 +149,7 @@ class Keeper:
     def _put_back(self) -> None:
         assert self._backup is not None
         self._swap = False
+        self.put_back_at = trio.current_time()
         self._note(f"{self.name} gets its backup back")
         shutil.rmtree(self.home)
         shutil.copytree(self._backup, self.home)

@@ -8,11 +8,13 @@ from typing import Final
 
 from meshd.store import inbox as received
 from meshd.store.inbox import InboxRow
-from sim.book import MARK, Letter
+from sim.book import ANYBODY, MARK, Letter
 from sim.clients import Violation
 from sim.story import Story
 from world.machine import Machine
 
+SHOWN_MS: Final = InboxRow._fields.index("shown_ms")
+TURN_MS: Final = InboxRow._fields.index("turn_ms")
 Home = tuple[str, str]
 """A machine and a session's label there, empty for its person."""
 
@@ -24,11 +26,13 @@ class Promises:
     | what happened | what is still promised |
     |---|---|
     | any honest fault | everything |
-    | frames lost, doubled, swapped, altered on a link | all but order; a reported failure counts as an answer |
-    | a broker that lies, or was restored from a backup | nothing false is believed: what is neither stored nor reported as failed is `accepted` at most; order only under a restored one |
-    | a daemon's disk was restored | the same, for letters to and from that machine; and its repeated keys may be sent again |
-    | a second daemon with the same key | what reached either of the two counts; between them and others the same as for a restored disk |
-    | a clock a year off | a letter written then may be refused or expire, and says so |
+    | frames lost, doubled, swapped, cut short on a link | all but order; a reported failure counts as an answer |
+    | bits altered on it; a broker that says `accepted` and keeps nothing | nothing false is believed: what is neither stored nor reported as failed is `accepted` at most |
+    | a broker that shows again, withholds, misdelivers, swaps, or shows old tips | all but order |
+    | the broker was restored from a backup | order; and arrival of what was written after that; of the rest it is `accepted` at most |
+    | a daemon's disk was restored | arrival of what was written to and by it after that; its keys from before may be sent again |
+    | a second daemon with the same key | to and from it nothing false is believed; its keys may be sent again |
+    | a clock a year off | a letter may be refused or expire, and says so |
 
     What is written after all is healed (a probe) has the full promise whatever happened before.
     """
@@ -42,14 +46,20 @@ class Promises:
 
 
 def promises(story: Story, letter: Letter, reader: str) -> Promises:
-    shaken = bool({letter.author, reader} & story.shaken)
-    lied_to = story.liar is not None or story.broker_restored
     if letter.probe:
         return Promises(arrives=True, may_fail=False, ordered=False, once=True)
+    shaken = {letter.author, reader} & story.shaken
+    restored = {*shaken, *(["broker"] if story.broker_restored else [])} - set(story.clones)
+    before = any(letter.began <= story.keepers[name].put_back_at for name in restored)
+    cloned = bool(shaken & set(story.clones))
+    lied_to = story.liar is not None
     return Promises(
-        arrives=not shaken and not lied_to and not story.mangled,
-        may_fail=shaken or lied_to or story.mangled or story.clock_was_wild,
-        ordered=not shaken and story.liar is None and not story.mangled,
+        arrives=not before
+        and not cloned
+        and not story.altered
+        and not (lied_to and "false_accept" in story.liar.kinds),
+        may_fail=bool(restored) or cloned or lied_to or story.mangled or story.clock_was_wild,
+        ordered=not shaken and not lied_to and not story.mangled,
         once=letter.author not in story.shaken,
     )
 
@@ -59,6 +69,7 @@ def judge(story: Story) -> Counter[str]:
     found = Shelf(story)
     counted: Counter[str] = Counter(letters=len(story.book.letters), promised=0, stored=0, shown=0)
     _judge_ids(story)
+    _learn_audiences(story, found)
     for reader in story.machines:
         _judge_shelf(story, found, reader)
     for letter in story.book.letters:
@@ -83,7 +94,13 @@ class Shelf:
                 texts[machine.app.reading.text_of(row)].append(row)
 
     def at(self, home: Home, text: str) -> list[InboxRow]:
-        return [row for row in self.rows[home[0]].get(text, ()) if row.to_session == home[1]]
+        return [row for row in self.rows[home[0]].get(text, ()) if home in places(home[0], row)]
+
+
+def places(machine: str, row: InboxRow) -> set[Home]:
+    """What a row counts as: a session's, and the person's when he has it too."""
+    own = {(machine, "")} if row.person else set()
+    return {(machine, row.to_session), (machine, ANYBODY), *own}
 
 
 def _inbox(machine: Machine) -> Iterator[InboxRow]:
@@ -96,6 +113,21 @@ def _inbox(machine: Machine) -> Iterator[InboxRow]:
 def _fail(oracle: str, story: Story, letter: Letter | None, detail: str) -> None:
     about = f"letter {letter.number} of {letter.author}/{letter.session} to {letter.to} {letter.id}: " if letter else ""
     raise Violation(f"{oracle}: {about}{detail} (faults: {', '.join(sorted(story.faults))})")
+
+
+def _learn_audiences(story: Story, found: Shelf) -> None:
+    """Whom a letter to many went to is what its author's daemon resolved; everybody is everybody."""
+    everybody = {machine.name for machine in story.machines}
+    for letter in story.book.letters:
+        if letter.many and letter.promised:
+            author = next(m for m in story.machines if m.name == letter.author)
+            query = "SELECT device, to_session FROM delivery WHERE msg_id=?"
+            rows = author.app.node.db.reader.execute(query, (bytes.fromhex(letter.id),)).fetchall()
+            letter.to = tuple(sorted((found.machine_of[device], ANYBODY) for device, _ in rows))
+            if not rows:  # its author's memory was taken away
+                letter.to = tuple((name, ANYBODY) for name in sorted(everybody))
+            if letter.many == "*" and everybody - {name for name, _ in letter.to} - {letter.author} and rows:
+                _fail("lost", story, letter, "everybody is fewer than there are")
 
 
 def _judge_ids(story: Story) -> None:
@@ -116,13 +148,13 @@ def _judge_shelf(story: Story, found: Shelf, reader: Machine) -> None:
             author = found.machine_of.get(row.from_device)
             if author != letter.author or row.from_session != letter.session:
                 _fail("phantom", story, letter, f"{reader.name} has it from {author}/{row.from_session}")
-            if (reader.name, row.to_session) not in letter.to:
+            if not places(reader.name, row) & set(letter.to) and not (letter.many and letter.uncertain):
                 _fail("misdelivered", story, letter, f"it lies at {reader.name}/{row.to_session}")
             if row.lane != letter.lane and (letter.lane, row.lane) != ("now", "next"):  # too many with `now`
                 _fail("altered", story, letter, f"its lane is {row.lane}")
-        for home in letter.to:
-            if home[0] == reader.name and len(found.at(home, text)) > 1 and promises(story, letter, home[0]).once:
-                _fail("duplicated", story, letter, f"it lies twice at {home}")
+        labels = [row.to_session for row in rows]
+        if len(labels) != len(set(labels)) and promises(story, letter, reader.name).once:
+            _fail("duplicated", story, letter, f"it lies twice at {reader.name}: {labels}")
 
 
 def _judge_letter(story: Story, found: Shelf, letter: Letter, home: Home, counted: Counter[str]) -> None:
@@ -146,22 +178,23 @@ def _judge_letter(story: Story, found: Shelf, letter: Letter, home: Home, counte
     counted["stored"] += stored > 0
     counted["shown"] += shown > 0
     trusted = home[0] not in story.shaken or letter.probe
+    machine_rows = found.at((home[0], ANYBODY), letter.text)
     if stored and not rows and trusted:
         _fail("false receipt", story, letter, f"stored, it says, but it is not at {home}")
-    if shown and trusted and not any(row.shown_ms for row in rows):
+    if shown and trusted and not any(row.shown_ms for row in machine_rows):
         _fail("false receipt", story, letter, f"shown, it says, but {home} never saw it")
     if shown and not evidence:
         _fail("false receipt", story, letter, "shown without evidence")
-    if turn and trusted and not any(row.turn_ms for row in rows):
+    if turn and trusted and not any(row.turn_ms for row in machine_rows):
         _fail("false receipt", story, letter, f"a turn began, it says, but not at {home}")
     if promised.arrives and not rows and not (ended and promised.may_fail):
         _fail("lost", story, letter, f"it is not at {home}; its state: {state}")
     if promised.arrives and ended and not promised.may_fail:
         _fail("false end", story, letter, f"reported as {ended} at {home}")
     if promised.arrives and rows and not ended:
-        (row,) = rows
-        if not stored or bool(row.shown_ms) != bool(shown) or bool(row.turn_ms) != bool(turn):
-            _fail("receipt lost", story, letter, f"{home} has {row.shown_ms} {row.turn_ms}, its author {state}")
+        was_shown, turned = (any(row[at] for row in machine_rows) for at in (SHOWN_MS, TURN_MS))
+        if not stored or was_shown != bool(shown) or turned != bool(turn):
+            _fail("receipt lost", story, letter, f"at {home} shown {was_shown} turn {turned}, its author has {state}")
 
 
 def _judge_order(story: Story, found: Shelf) -> None:
@@ -201,7 +234,9 @@ def _judge_sessions(story: Story) -> None:
             letter = next((each for each in story.book.letters if each.text[:40] in body), None)
             if letter is None:
                 _fail("phantom", story, None, f"a session saw what nobody wrote: {body[:80]!r}")
-            elif not {(sitter.machine.name, sitter.name), (sitter.machine.name, "")} & set(letter.to):
+                continue
+            here = {(sitter.machine.name, label) for label in ("", sitter.name, ANYBODY)}
+            if not here & set(letter.to) and not (letter.many and letter.uncertain):
                 _fail("misdelivered", story, letter, f"{sitter.machine.name}/{sitter.name} saw it")
 
 

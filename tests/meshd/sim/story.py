@@ -18,6 +18,7 @@ from world.world import HERE, World
 
 NAMES: Final = ("ann", "bob", "eve", "dan", "fay")
 FOLDERS: Final = ("web", "api", "doc")
+GROUP: Final = "crew/night"
 PEACE_S: Final = 120.0
 """Virtual seconds from the end of all faults to the judgement."""
 GENERATIONS: Final = 12
@@ -48,10 +49,13 @@ class Story:
         self.broker_restored = False
         self.clock_was_wild = False
         self.mangled = False
+        self.altered = False
+        """Bits were flipped, which on a real link only a broker can do."""
         self.nursery: trio.Nursery
         self.storm: trio.Nursery
         """Where faults live: it ends when all is healed."""
         self._checks = 0
+        self._groupings = 0
 
     # The beginning, in good weather.
 
@@ -66,6 +70,9 @@ class Story:
         places = chance.sample([(m, f) for m in self.machines for f in FOLDERS], sessions)
         for machine, folder in places:
             self.sitters.append(Sitter(await machine.claude(folder, inbox=chance.random() < 0.85), folder))
+        for sitter in self.sitters:
+            if chance.random() < 0.7:
+                await self.regroup(sitter)
         await trio.sleep(3)  # their presence reaches the others
 
     async def _new_broker(self) -> BrokerHouse:
@@ -105,13 +112,14 @@ class Story:
 
     # Letters.
 
-    def letter(self, author: Machine, sitter: Sitter | None, to: tuple[tuple[str, str], ...]) -> Letter:
+    def letter(self, author: Machine, sitter: Sitter | None, to: tuple[tuple[str, str], ...], many: str = "") -> Letter:
         chance = self.chance
         filler = chance.choice((0, 0, 0, 1, 5, 40)) if chance.random() < 0.95 else 800
         return self.book.write(
             author.name,
             sitter.name if sitter is not None else "",
             to,
+            many,
             chance.choice(LANES),
             filler,
             chance.randbytes(6).hex(),
@@ -120,7 +128,7 @@ class Story:
         )
 
     def audience(self, author: Machine) -> tuple[tuple[str, str], ...]:
-        """Some other machines' people or sessions, one on each; now and then a session here."""
+        """Some other machines' people or sessions, mostly one on each; now and then a session here."""
         chance = self.chance
         here = [s for s in self.sitters if s.machine is author]
         if here and chance.random() < 0.1:
@@ -130,7 +138,9 @@ class Story:
         found = []
         for machine in chance.sample(others, count):
             labels = ["", *(s.name for s in self.sitters if s.machine is machine)]
-            found.append((machine.name, chance.choice(labels)))
+            found += [
+                (machine.name, label) for label in chance.sample(labels, min(len(labels), chance.choice((1, 1, 2))))
+            ]
         return tuple(found)
 
     async def send(self, *, dies_after: float | None = None) -> None:
@@ -138,13 +148,16 @@ class Story:
         author = self.chance.choice(self.machines)
         sitters = [s for s in self.sitters if s.machine is author and s.alive]
         sitter = self.chance.choice(sitters) if sitters and self.chance.random() < 0.4 else None
+        if self.chance.random() < 0.15:
+            await self.post(self.letter(author, sitter, (), self.chance.choice((f"@{GROUP}", "*"))), dies_after)
+            return
         to = self.audience(author)
         if sitter is not None and to == ((author.name, sitter.name),):
             sitter = None  # nobody writes to himself
         await self.post(self.letter(author, sitter, to), dies_after)
 
     async def post(self, letter: Letter, dies_after: float | None = None) -> None:
-        self.note(f"{letter.author}/{letter.session} sends {letter.number} to {letter.to} {letter.lane}")
+        self.note(f"{letter.author}/{letter.session} sends {letter.number} to {letter.many or letter.to} {letter.lane}")
         now = trio.current_time()
         if letter.session:
             sitter = next(s for s in self.sitters if s.machine.name == letter.author and s.name == letter.session)
@@ -163,12 +176,19 @@ class Story:
         self._checks += 1
         if self.sitters and self.chance.random() < 0.6:
             sitter = self.chance.choice(self.sitters)
-            if self.chance.random() < 0.5:
-                sitter.toggle(self.chance)
-            else:
-                await sitter.check(self._checks)
+            match self.chance.choice(("turn", "turn", "check", "check", "group")):
+                case "turn":
+                    sitter.toggle(self.chance)
+                case "check":
+                    await sitter.check(self._checks)
+                case _:
+                    await self.regroup(sitter)
         else:
             await self.chance.choice(list(self.people.values())).read()
+
+    async def regroup(self, sitter: Sitter) -> None:
+        self._groupings += 1
+        await sitter.regroup(self._groupings, GROUP)
 
     # The end.
 
@@ -216,6 +236,9 @@ class Story:
                     letter = self.letter(author, None, ((other.name, ""),))
                     letter.probe = True
                     await self.post(letter)
+            everybody = self.letter(author, None, (), "*")
+            everybody.probe = True
+            await self.post(everybody)
 
     def _still_there(self, letter: Letter) -> bool:
         return any(
