@@ -10,8 +10,6 @@ from typing import Final
 ROUNDS: Final = 15
 MODULES: Final = {
     "trio": "trio",
-    "trio-websocket": "trio_websocket",
-    "wsproto": "wsproto",
     "websockets": "websockets.server",
     "httptools": "httptools",
     "apsw": "apsw",

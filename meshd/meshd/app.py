@@ -123,7 +123,7 @@ class App:
         self.inbox = Inbox(
             node, self.outbox, self._addresses, self._receipts_due, self.ladder.surfaced, self.profiles.commit
         )
-        parts = LinkParts(node, self.outbox, self.inbox, self.board, self.sessions.views)
+        parts = LinkParts(node, self.outbox, self.inbox, self.board, self.sessions.views, self.voids)
         embedded = Embedded(self.config.embedded_broker, self.paths.data / "broker")
         self.brokers = Brokers(parts, embedded, self.failed)
         self.making = MeshMaking(node, self.brokers, self.board)

@@ -259,6 +259,7 @@ class Inbox:
             or message is None
             or (delivery.outer_hash, delivery.attempt) != (bounce.outer_hash, bounce.attempt)
             or delivery.stored_ms
+            or delivery.ended
         ):
             return self.node.db.submit(mark)
         resealed = None

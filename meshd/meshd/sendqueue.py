@@ -59,6 +59,7 @@ class SendQueue:
     _rows: dict[Key, DeliveryRow] = field(default_factory=dict)
     _hand: dict[Key, DeliveryRow] = field(default_factory=dict)
     _later: dict[Key, DeliveryRow] = field(default_factory=dict)
+    _dropped: set[Key] = field(default_factory=set)
 
     def offer(self, deliveries: Iterable[DeliveryRow]) -> None:
         """Add what is not here yet. A delivery sealed anew takes the place of its earlier attempt."""
@@ -137,7 +138,7 @@ class SendQueue:
             return  # of an earlier connection
         line.held -= 1
         del self._hand[key]
-        self._push(self._later.pop(key, row))
+        self._again(key, self._later.pop(key, row))
 
     def give_back(self, row: DeliveryRow, *, refused: bool = False) -> None:
         """What was taken did not go and may as soon as it can: it had to be sealed first, or one before it was refused."""
@@ -147,13 +148,14 @@ class SendQueue:
         self._end(row, anew=True)
 
     def drop(self, msg_id: MsgId) -> None:
-        """Forget what waits of a message. What is under way is not called back."""
+        """Forget what waits of a message. What is under way is not called back, but it does not go a second time."""
         for key in [key for key in self._rows if key[0] == msg_id]:
             del self._rows[key]
+        self._dropped.update(key for key in self._hand if key[0] == msg_id)
 
     def reset(self) -> None:
         """A new connection: nothing is in hand."""
-        for store in (self.refusals, self._lines, self._heads, self._rows, self._hand, self._later):
+        for store in (self.refusals, self._lines, self._heads, self._rows, self._hand, self._later, self._dropped):
             store.clear()
 
     def _begin(self, line: _Line, row: DeliveryRow) -> None:
@@ -170,10 +172,19 @@ class SendQueue:
         line.under_way -= 1
         later = self._later.pop(key, None)
         if later is not None or anew:
-            self._push(later or row)
+            self._again(key, later or row)
+        self._dropped.discard(key)
         self._show(way)
         if not line.waiting and not line.under_way and not line.held:
             del self._lines[way]
+
+    def _again(self, key: Key, row: DeliveryRow) -> None:
+        """What was in hand waits once more, unless it was dropped meanwhile."""
+        if key in self._dropped:
+            self._dropped.discard(key)
+            self._show((row.device, row.lane))
+        else:
+            self._push(row)
 
     def _push(self, row: DeliveryRow) -> None:
         way = (row.device, row.lane)

@@ -229,7 +229,7 @@ async def test_who_comes_through_a_proxy_on_this_machine_is_not_this_machine(
 ) -> None:
     async with open_websocket_stand(tmp_path, proxies=proxies) as stand:
         mesh = new_mesh(Device("ann"), stand.broker.public_key)
-        stand.headers = [(b"X-Forwarded-For", b"127.0.0.1")]
+        stand.headers = [("X-Forwarded-For", "127.0.0.1")]
         side = await stand.connect()
         with pytest.raises(RemoteError) as caught:
             await side.hello(mesh.id, mesh.owner.key, create=mesh)

@@ -14,11 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.wire.errors import MeshError
 from meshd.store.meshes import put_prekey
+from sim.keeper import FallibleDisk
 from world.broker import BrokerHouse
 from world.dose import dose
 from world.guest import GuestRun
 from world.machine import Machine
-from world.power import PowerDisk
 from world.world import World, open_world
 
 LANES = ("now", "next", "low")
@@ -86,7 +86,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.ann, self.bob = await self.world.mesh("ann", "bob")
         self.cable = self.world.cable(self.ann)
         await self.ann.crash()
-        self.ann.power = PowerDisk(random.Random(7))
+        self.ann.power = FallibleDisk(random.Random(7), self.ann.kill)
         await self.ann.start()
         await self.ann.until_online()
 

@@ -17,11 +17,11 @@ from mesh_protocol.invite import claimed_invite, invite_key, open_join_request, 
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.keys import SignedPrekey
 from mesh_protocol.wire.errors import MeshError
+from sim.keeper import FallibleDisk
 from world.broker import BrokerHouse
 from world.dose import dose
 from world.guest import GuestRun
 from world.machine import Machine
-from world.power import PowerDisk
 from world.world import World, open_world
 
 MOST_MESHES = 4
@@ -44,7 +44,7 @@ class PrekeyMachine(RuleBasedStateMachine):
         self.machines = [await self.world.machine(name) for name in ("ann", "bob")]
         for machine in self.machines:
             await machine.crash()
-            machine.power = PowerDisk(random.Random(11))
+            machine.power = FallibleDisk(random.Random(11), machine.kill)
             await machine.start()
 
     # What the machines do.

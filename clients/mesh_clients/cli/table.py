@@ -240,7 +240,7 @@ VERBS: "dict[str, Entry]" = {
         '',
         'peers[].summary',
         'peers',
-        ('to', 'status', 'online', 'groups', 'summary'),
+        ('to', 'status', 'mode', 'online', 'groups', 'summary'),
     ),
     'sessions': (
         'session.list',

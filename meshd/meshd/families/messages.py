@@ -30,6 +30,7 @@ from meshd.mentions import mentions
 from meshd.mesh import Mesh
 from meshd.outbox import Draft
 from meshd.progress import RANK, how_far
+from meshd.sessions import Session
 from meshd.store import inbox as received
 from meshd.store import outbox as sent
 from meshd.store.outbox import MessageRow
@@ -272,12 +273,21 @@ def _members_called(call: Call, mesh: Mesh | None, name: str) -> list[bytes] | N
     return [member for m in meshes for member, shown in m.names.items() if shown.casefold() == person]
 
 
+def _session_reading(call: Call) -> Session | None:
+    """The session that reads, None for the person. Raises `not_allowed` where nothing is to be given to it."""
+    session = call.caller.session
+    if session is not None and session.mode == "off":
+        mend = f"mesh mode push --session {session.name}"
+        raise MeshError("not_allowed", why=f"messages are off for this session and wait; to turn them on: {mend}")
+    return session
+
+
 @handles(ReadInbox)
 async def read_inbox(call: Call, request: ReadInbox) -> InboxAnswer:
     app = call.app
     mesh = app.node.find_mesh(request.mesh) if request.mesh else None
     members = _members_called(call, mesh, request.sender)
-    session = call.caller.session
+    session = _session_reading(call)
     mesh_id = mesh.id if mesh is not None else None
 
     def read() -> list[received.InboxRow]:
@@ -316,7 +326,7 @@ async def ack_inbox(call: Call, request: AckInbox) -> AckAnswer:
 
 @handles(CheckMessages)
 async def check_messages(call: Call, request: CheckMessages) -> InboxAnswer:
-    app, session = call.app, call.caller.session
+    app, session = call.app, _session_reading(call)
     if session is None:
         raise MeshError("no_session", hint="only an agent's session has messages of its own; a person reads mesh inbox")
     mesh = app.node.find_mesh(request.mesh) if request.mesh else None

@@ -119,7 +119,9 @@ def _sessions(call: Call, mesh: Mesh, name: str, me: bool, device: DeviceId) -> 
         live = call.app.sessions.in_mesh(mesh.id)
         views = call.app.sessions.views(mesh)
         own = {session.name: session.claude.cwd for session in live}
-        return [_session_row(call, mesh, name, me, device, v, node.now(), True, own.get(v.name, "")) for v in views]
+        modes = {session.name: session.mode for session in live if session.mode != "push"}
+        rows = [_session_row(call, mesh, name, me, device, v, node.now(), True, own.get(v.name, "")) for v in views]
+        return [msgspec.structs.replace(row, mode=modes.get(v.name, "")) for row, v in zip(rows, views, strict=True)]
     heard = board.of(mesh.id, device)
     if heard is None or not heard.presence.online:
         return []

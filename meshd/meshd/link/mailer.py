@@ -29,6 +29,8 @@ from meshd.store import inbox as received
 from meshd.store import outbox as store
 from meshd.store.inbox import ReceiptDue
 from meshd.store.outbox import DeliveryRow
+from meshd.store.voids import GivenUp
+from meshd.voids import Voids, add_voids
 
 log = get_logger("mailer")
 
@@ -58,6 +60,7 @@ class Mailer:
     mesh: Mesh
     connection: Connection
     queue: SendQueue
+    voids: Voids
     receipts: trio.Event = field(default_factory=trio.Event)
     _window: trio.Semaphore = field(default_factory=lambda: trio.Semaphore(WINDOW, max_value=WINDOW))
     _failures: dict[DeviceId, int] = field(default_factory=dict)
@@ -255,7 +258,15 @@ class Mailer:
 
     async def _end(self, row: DeliveryRow, state: str, reason: str) -> None:
         self.queue.done(row)
-        await self.node.db.write(lambda tx: store.set_ended(tx, row.msg_id, row.device, state, reason))
+        given_up = [GivenUp(row.mesh, row.device, row.stream_seq)] if state == "expired" and row.stream_seq else []
+        voids = self.voids.prepare(given_up)
+
+        def work(tx: apsw.Connection) -> None:
+            store.set_ended(tx, row.msg_id, row.device, state, reason)
+            add_voids(tx, voids)
+
+        await self.node.db.write(work)
+        self.voids.stored(voids)
         self.node.changed(row.msg_id)
 
     # Receipts.

@@ -45,6 +45,7 @@ from meshd.node import Node
 from meshd.outbox import Outbox
 from meshd.presence import INTERVAL_S, PresenceBoard, SessionView
 from meshd.store import meshes as store
+from meshd.voids import Voids
 
 log = get_logger("link")
 
@@ -65,6 +66,7 @@ class LinkParts:
     inbox: Inbox
     board: PresenceBoard
     views: Callable[[Mesh], Sequence[SessionView]]
+    voids: Voids
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +93,7 @@ class MeshLink:
     def _begin_anew(self) -> None:
         """What belongs to one stay at the broker: after a refusal nothing of the last one is left."""
         node, connection = self.parts.node, self.greeting.connection
-        self.mailer = Mailer(node, self.mesh, connection, self.parts.outbox.queue(self.mesh.id))
+        self.mailer = Mailer(node, self.mesh, connection, self.parts.outbox.queue(self.mesh.id), self.parts.voids)
         self.receiver = Receiver(node, self.mesh, connection, self.parts.inbox, self.sync)
         self.membership = Membership(node, self.mesh, connection, self.sync, self._take_tip)
         self._tip = None

@@ -12,7 +12,7 @@ LANES: Final = ("now", "next", "low")
 ENDS: Final = frozenset(
     {"held", "refused", "expired", "cancelled", "no_such_session", "removed", "too_large", "unreadable"}
 )
-"""Why a delivery goes no further. `held` and `expired` may still be overtaken by a later receipt."""
+"""Why a delivery goes no further. `held`, `expired` and `cancelled` may still be overtaken by a later receipt."""
 
 
 class MessageRow(NamedTuple):
@@ -191,7 +191,7 @@ def apply_receipt(tx: apsw.Connection, device: bytes, fact: ReceiptFact) -> bool
         " shown_ms=CASE WHEN shown_ms=0 AND ?5 IN ('shown','turn_started') THEN ?6 ELSE shown_ms END,"
         " turn_ms=CASE WHEN turn_ms=0 AND ?5='turn_started' THEN ?6 ELSE turn_ms END,"
         " ended=CASE WHEN ?5 IN ('stored','shown','turn_started')"
-        "   THEN CASE WHEN ended IN ('held','expired') THEN '' ELSE ended END ELSE ?5 END,"
+        "   THEN CASE WHEN ended IN ('held','expired','cancelled') THEN '' ELSE ended END ELSE ?5 END,"
         " accepted_ms=CASE WHEN accepted_ms=0 THEN ?6 ELSE accepted_ms END, envelope=NULL"
         " WHERE msg_id=?7 AND device=?8 AND message_hash=?9 AND n<?1",
         (

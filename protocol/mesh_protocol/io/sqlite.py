@@ -212,10 +212,10 @@ class Database:
         """Set when the database is dead: whoever owns it must exit."""
         if vfs is None:
             path.touch(mode=0o600)  # the log and its index are given the same mode
-        rewrite_log(path, vfs)
         self._writer = apsw.Connection(str(path), vfs=vfs)
         try:
             _check_identity(self._writer, application_id, len(migrations))
+            rewrite_log(path, vfs)
             _configure(self._writer)
             _migrate(self._writer, application_id, migrations, reached)
             self.reader = apsw.Connection(str(path), vfs=vfs)

@@ -8,7 +8,8 @@ import apsw
 # A write that found no room fails before anything reached the log's end: rolled back, the database is as it was.
 _NO_ROOM: Final = frozenset({apsw.SQLITE_FULL, apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_SHMSIZE})
 
-_CHUNK: Final = 1024 * 1024
+_CHUNK: Final = 64 * 1024
+"""SQLite's largest page: of more than 128 KiB at once its file layer writes only a part."""
 
 
 def error_code(error: BaseException) -> int:
@@ -35,7 +36,7 @@ def move_log(connection: apsw.Connection) -> None:
 
 
 def rewrite_log(database: Path, vfs: str | None) -> None:
-    """Write the log that a dead process left once more, byte for byte, and sync it; before the database is opened.
+    """Write the log that a dead process left once more, byte for byte, and sync it; before anything is added.
 
     If that process died of a failed fsync, the kernel counts pages of the log as written that the disk never got (Linux
     marks them clean), and it still shows them to us. What is put behind them would be fsynced and yet be lost with them

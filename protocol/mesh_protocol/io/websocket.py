@@ -1,110 +1,196 @@
-"""The daemon's side of a WebSocket: one binary message is one frame."""
+"""The daemon's side of a WebSocket (RFC 6455): one binary message is one frame, nothing is compressed.
+
+The protocol is the sans-I/O one of `websockets`; here are the bytes. There is no task behind it: who waits for a frame
+reads, and answers pings on the way.
+"""
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
 import trio
-import trio_websocket
-import wsproto.utilities
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
 
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.wire.framing import MAX_BODY, MAX_HEADER, PREFIX
 
 CONNECT_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 1.0
+CHUNK: Final = 64 * 1024
+MAX_FRAGMENTS: Final = 64
 
 
 class WebSocketLink:
-    """A link over a trio-websocket connection. A cancelled `send` breaks it: a part of a message may be out."""
+    """A link over an open connection. A cancelled `send` breaks it: a part of a message may be out."""
 
     whole = True
 
-    def __init__(self, connection: trio_websocket.WebSocketConnection, stream: trio.abc.Stream) -> None:
-        self._connection = connection
+    def __init__(self, stream: trio.abc.Stream, protocol: ClientProtocol) -> None:
         self._stream = stream
-        self._broken = False
+        self._protocol = protocol
+        self._writing = trio.StrictFIFOLock()
+        self._messages: list[bytes] = []  # of one chunk at most
+        self._parts: list[bytes] = []
+        self._over: str | None = None
+        self._cut = False
+        self._digest()  # what came with the answer to the handshake
 
     async def send(self, frame: bytes) -> None:
-        if self._broken:
-            raise LinkClosed("a message was cut off")
-        self._broken = True
-        try:
-            await self._connection.send_message(frame)
-        except trio_websocket.ConnectionClosed as error:
-            raise LinkClosed(_why(error)) from None
-        except wsproto.utilities.ProtocolError:
-            raise LinkClosed("closed") from None
-        self._broken = False
+        async with self._writing:
+            if self._protocol.state is not State.OPEN:
+                raise LinkClosed(self._over or "closed")
+            self._protocol.send_binary(frame)
+            await self._write()
 
     async def receive(self) -> bytes:
-        try:
-            message = await self._connection.get_message()
-        except trio_websocket.ConnectionClosed as error:
-            raise LinkClosed(_why(error)) from None
-        if isinstance(message, str):
-            raise LinkClosed("a text message where frames are binary")
-        return bytes(message)
+        if self._messages:
+            await trio.lowlevel.checkpoint()  # a chunk of many small messages is not all one turn
+        while not self._messages:
+            if self._over is not None:
+                raise LinkClosed(self._over)
+            await self._read()
+        return self._messages.pop(0)
 
     async def aclose(self) -> None:
         with trio.move_on_after(CLOSE_SECONDS):
-            try:
-                await self._connection.aclose()
-            except wsproto.utilities.ProtocolError:
-                pass
-        # The library leaves the socket to its reading task, which a cancelled nursery has ended already.
+            await self._say_goodbye()
         await trio.aclose_forcefully(self._stream)
 
+    async def _read(self) -> None:
+        try:
+            data = await self._stream.receive_some(CHUNK)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            data = b""
+        if not data:
+            self._over = self._over or "connection lost"
+            return
+        self._protocol.receive_data(bytes(data))
+        self._digest()
+        # Pongs, the echo of a close, or on a violation a close that says it. Who is just writing sends them too: a reader
+        # that waited for a writer would not read, and the other side might wait for just that.
+        if not self._writing.locked():
+            async with self._writing:
+                await self._write()
 
-def _why(error: trio_websocket.ConnectionClosed) -> str:
-    reason = error.reason
-    return f"closed with {reason.code}" if reason is not None else "connection lost"
+    def _digest(self) -> None:
+        """Take what the protocol made of the bytes so far."""
+        self._take(self._protocol.events_received())
+        if self._protocol.state is not State.OPEN:
+            self._over = self._over or _why(self._protocol)
+
+    def _take(self, events: Iterable[object]) -> None:
+        for event in events:
+            if not isinstance(event, Frame) or event.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
+                continue
+            if event.opcode is Opcode.TEXT:
+                self._end(CloseCode.UNSUPPORTED_DATA, "a text message where frames are binary")
+                return
+            self._parts.append(bytes(event.data))
+            if len(self._parts) > MAX_FRAGMENTS:
+                self._end(CloseCode.POLICY_VIOLATION, "too many fragments")
+                return
+            if event.fin:
+                self._messages.append(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
+                self._parts = []
+
+    def _end(self, code: CloseCode, reason: str) -> None:
+        self._over = reason
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(code, reason)
+
+    async def _write(self) -> None:
+        """Send what the protocol has to say. Whoever calls holds the lock."""
+        while data := b"".join(self._protocol.data_to_send()):
+            if self._cut:
+                raise LinkClosed("a message was cut off")
+            self._cut = True  # until it is out whole: a cancelled send leaves half a message behind
+            try:
+                await self._stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                raise LinkClosed(self._over or "connection lost") from None
+            self._cut = False
+
+    async def _say_goodbye(self) -> None:
+        try:
+            async with self._writing:
+                if self._protocol.state is State.OPEN:
+                    self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
+                    await self._write()
+            while self._over is None or self._protocol.close_rcvd is None:
+                if self._over == "connection lost":
+                    return
+                await self._read()
+        except (LinkClosed, trio.BusyResourceError):
+            return  # it is gone; or another task reads, and sees the end
+
+
+def _why(protocol: ClientProtocol) -> str:
+    close = protocol.close_rcvd or protocol.close_sent
+    return f"closed with {close.code}" if close is not None else "connection lost"
 
 
 @asynccontextmanager
-async def open_websocket(url: str, context: ssl.SSLContext | None) -> AsyncIterator[WebSocketLink]:
-    """Connect to `ws://` or `wss://` (with `context`, or the system's trust). What the body raises passes as it is.
+async def open_websocket(
+    url: str, context: ssl.SSLContext | None, headers: Sequence[tuple[str, str]] = ()
+) -> AsyncIterator[WebSocketLink]:
+    """Connect to `ws://` or `wss://` (with `context`, or the system's trust), with more `headers` as a proxy would add
+    them. What the body raises passes as it is.
 
     Raises `LinkClosed` when no connection comes about within `CONNECT_SECONDS`, as soon as that is known.
     """
-    raised: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        reader = _Reader(nursery)
-        try:
-            link = await _open(reader, url, context)
-            try:
-                yield link
-            finally:
-                with trio.CancelScope(shield=True):
-                    await link.aclose()
-        except BaseException as error:  # noqa: BLE001 - raised again below, where the nursery cannot wrap it
-            raised = error
-        reader.reading.cancel()
-    if raised is not None:
-        raise raised
+    link: WebSocketLink | None = None
+    with trio.move_on_after(CONNECT_SECONDS):
+        link = await _open(url, context, headers)
+    if link is None:
+        raise LinkClosed(f"no answer within {CONNECT_SECONDS:.0f} s")
+    try:
+        yield link
+    finally:
+        with trio.CancelScope(shield=True):
+            await link.aclose()
 
 
-async def _open(reader: "_Reader", url: str, context: ssl.SSLContext | None) -> WebSocketLink:
+async def _open(url: str, context: ssl.SSLContext | None, headers: Sequence[tuple[str, str]]) -> WebSocketLink:
     parts = urlsplit(url)
-    with reader.opening:
-        reader.opening.deadline = trio.current_time() + CONNECT_SECONDS
-        stream = await _connect(parts.hostname or "", parts.port, parts.scheme == "wss", context)
-        try:
-            connection = await trio_websocket.wrap_client_stream(
-                reader,  # type: ignore[arg-type]  # it uses `start_soon` alone
-                stream,
-                parts.netloc.rpartition("@")[2],
-                (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-                message_queue_size=16,
-                max_message_size=PREFIX + MAX_HEADER + MAX_BODY,
-            )
-        except BaseException:
+    stream = await _connect(parts.hostname or "", parts.port, parts.scheme == "wss", context)
+    try:
+        bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        protocol = ClientProtocol(parse_uri(bare), max_size=PREFIX + MAX_HEADER + MAX_BODY)
+        return WebSocketLink(stream, await _shake_hands(stream, protocol, headers))
+    except BaseException:
+        with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(stream)
-            raise
-        return WebSocketLink(connection, stream)
-    raise LinkClosed(reader.why or f"no answer within {CONNECT_SECONDS:.0f} s")
+        raise
+
+
+async def _shake_hands(
+    stream: trio.abc.Stream, protocol: ClientProtocol, headers: Sequence[tuple[str, str]]
+) -> ClientProtocol:
+    request = protocol.connect()
+    for name, value in headers:
+        request.headers[name] = value
+    protocol.send_request(request)
+    try:
+        await stream.send_all(b"".join(protocol.data_to_send()))
+        while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
+            data = await stream.receive_some(CHUNK)
+            if not data:
+                raise LinkClosed("the server closed before it answered")
+            protocol.receive_data(bytes(data))
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        raise LinkClosed("the server closed before it answered") from None
+    error = protocol.handshake_exc
+    if isinstance(error, InvalidStatus):
+        raise LinkClosed(f"the server answered {error.response.status_code}")
+    if error is not None:
+        raise LinkClosed(f"not a WebSocket server: {type(error).__name__}")
+    return protocol
 
 
 async def _connect(
@@ -136,31 +222,3 @@ def _first_text(error: BaseException) -> str:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return cause.verify_message
     return getattr(cause, "strerror", None) or type(cause).__name__
-
-
-class _Reader:
-    """Stands where the library wants a nursery for its reading task.
-
-    That task raises what a hostile server provokes (h11 and wsproto errors), and when it ends before the connection is
-    open the library waits on: both would otherwise reach the daemon.
-    """
-
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self.opening = trio.CancelScope()
-        self.reading = trio.CancelScope(shield=True)  # a goodbye of a cancelled owner still needs the answer read
-        self.why: str | None = None
-
-    def start_soon(self, task: Callable[[], Awaitable[None]]) -> None:
-        self._nursery.start_soon(self._run, task)
-
-    async def _run(self, task: Callable[[], Awaitable[None]]) -> None:
-        try:
-            with self.reading:
-                await task()
-            self.why = "the server closed before it answered"
-        except trio_websocket.ConnectionRejected as error:
-            self.why = f"the server answered {error.status_code}"
-        except Exception as error:  # noqa: BLE001 - whatever it is, this connection is over and nothing else
-            self.why = f"not a WebSocket server: {type(error).__name__}"
-        self.opening.cancel()  # without effect once the connection is open

@@ -30,6 +30,8 @@ class PeerRow(Answer, frozen=True):
     cwd: str
     device: str
     groups: list[str] = []
+    mode: str = ""
+    """Of a session of this machine that is not pushed its messages: inbox or off."""
 
 
 class PeersAnswer(Answer, frozen=True):
@@ -52,7 +54,7 @@ class PeersAnswer(Answer, frozen=True):
         "@GROUP reaches all sessions that have GROUP, or one below it, among their groups.",
         read_only=True,
     ),
-    command=Command("peers", rows="peers", columns=("to", "status", "online", "groups", "summary")),
+    command=Command("peers", rows="peers", columns=("to", "status", "mode", "online", "groups", "summary")),
     texts="peers[].summary",
 )
 class ListPeers(Request, frozen=True):

@@ -8,7 +8,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import trio
-import trio_websocket
 
 from broker_kit.people import START_MS, Device, Mesh, new_mesh, seeded
 from broker_kit.side import PATIENCE, CapturedLink, Side
@@ -29,7 +28,7 @@ from mesh_protocol.broker_api import (
 from mesh_protocol.io.link import Link
 from mesh_protocol.io.memory import link_pair
 from mesh_protocol.io.sqlite import Database, InlineWorker, ThreadWorker, Worker
-from mesh_protocol.io.websocket import WebSocketLink, open_websocket
+from mesh_protocol.io.websocket import open_websocket
 from mesh_protocol.keys import SigningKey
 from mesh_protocol.op import read_answer
 
@@ -90,7 +89,7 @@ class Stand:
     """What the disk shows: change its one item."""
     address: tuple[str, int] | None = None
     """Where the WebSocket is, if there is one."""
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    headers: list[tuple[str, str]] = field(default_factory=list)
     """HTTP headers that connections to come send."""
     opened: list[trio.abc.AsyncResource] = field(default_factory=list)
     """Closed with the stand."""
@@ -111,13 +110,8 @@ class Stand:
     async def _dial(self, task_status: trio.TaskStatus[Link]) -> None:
         assert self.address is not None
         url = f"ws://{self.address[0]}:{self.address[1]}"
-        if not self.headers:
-            async with open_websocket(url, None) as link:
-                task_status.started(link)
-                await self.closing.wait()
-            return
-        async with trio_websocket.open_websocket_url(url, extra_headers=self.headers) as connection:
-            task_status.started(WebSocketLink(connection, connection._stream))
+        async with open_websocket(url, None, headers=self.headers) as link:
+            task_status.started(link)
             await self.closing.wait()
 
     async def connect(self, *, loopback: bool = True, address: str = "127.0.0.1") -> "Side":
@@ -172,7 +166,7 @@ async def open_websocket_stand(
     tls: ssl.SSLContext | None = None,
     inline: bool = False,
 ) -> AsyncIterator[Stand]:
-    """A broker with its writer thread and its listener on a loopback port; `trio-websocket` connects to it.
+    """A broker with its writer thread and its listener on a loopback port; the daemon's own WebSocket connects to it.
 
     With `inline` it writes in the event loop, so that time may be virtual.
     """

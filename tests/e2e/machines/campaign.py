@@ -16,7 +16,7 @@ from machines.pair import Pair, open_pair
 from machines.program import Program
 from machines.storm import Ledger, Storm, count_not_in, read_everything, send_on, until_reached
 
-HEAL_SECONDS: Final = 45.0
+HEAL_SECONDS: Final = 120.0
 CYCLE_SECONDS: Final = 10.0
 """What one kill may take on a machine that does much else."""
 LIMITS: Final = ("--limit", "member_rate=5000", "--limit", "member_burst=5000")

@@ -213,3 +213,25 @@ async def test_what_cannot_be_shown_now_wakes_nobody(world: World, held: str, mo
     await world.settle(3)
     assert looked <= (trio.current_time() - before) / LOOK_S + 2
     assert len(bob.app.ladder._lines[web.key].waiting) == 61
+
+
+async def test_in_mode_off_nothing_is_handed_over_either(world: World) -> None:
+    ann, bob, web = await pair(world)
+    await bob.call("session.mode", mode="off")
+    sent = await ann.send("bob/web", "not now", wait="stored")
+    told = await web.tool("check_messages")
+    assert "not now" not in told
+    assert "mesh mode push --session web" in told
+    talk = await web.shell()
+    assert (await talk.refusal("inbox.read")).code == "not_allowed"
+    assert (await ann.progress(sent))["state"] == "stored"
+    await bob.call("session.mode", mode="push")
+    await ann.until_state(sent, "turn_started")
+
+
+async def test_ones_own_sessions_show_their_mode_among_the_peers(world: World) -> None:
+    ann, bob, _ = await pair(world)
+    await bob.call("session.mode", mode="inbox")
+    row = next(row for row in (await bob.call("peer.list"))["peers"] if row["to"] == "bob/web")
+    assert row["mode"] == "inbox"
+    assert (await ann.until_knows("bob/web"))["mode"] == "", "it is nobody else's business"

@@ -252,3 +252,33 @@ def test_each_way_keeps_its_order_under_any_refusals(
         for lane in (NOW, NEXT, LOW):
             order = [row.stream_seq for row in broker.accepted if (row.device, row.lane) == (device, lane)]
             assert order == sorted(order)
+
+
+def test_what_is_dropped_while_it_is_held_does_not_come_back_and_opens_its_way() -> None:
+    queue = SendQueue()
+    queue.offer([delivery(1), delivery(2)])
+    first = take(queue)
+    queue.hold(first)
+    queue.drop(first.msg_id)
+    assert queue.take() is None
+    queue.put_back(first)
+    assert numbers(queue) == [2]
+
+
+def test_what_is_dropped_while_it_is_under_way_does_not_go_a_second_time() -> None:
+    queue = SendQueue()
+    queue.offer([delivery(1), delivery(2)])
+    first = take(queue)
+    queue.drop(first.msg_id)
+    queue.give_back(first, refused=True)
+    assert numbers(queue) == [2]
+
+
+def test_a_message_that_was_dropped_may_be_offered_anew_later() -> None:
+    queue = SendQueue()
+    queue.offer([delivery(1)])
+    first = take(queue)
+    queue.drop(first.msg_id)
+    queue.done(first)
+    queue.offer([delivery(1)])
+    assert numbers(queue) == [1]

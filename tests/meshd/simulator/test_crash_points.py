@@ -61,8 +61,8 @@ def test_every_documented_crash_point_is_somewhere() -> None:
 def test_an_ordinary_history_reaches_every_crash_point() -> None:
     REACHED.clear()
     all_points = {*DAEMON, *BROKER, "FP-16"}
-    for seed in range(1, 6):  # a mesh without a session pushes nothing
-        run_seed(seed, faults=frozenset(HONEST))
+    for seed in range(1, 9):  # a mesh without a session pushes nothing
+        run_seed(seed, faults=frozenset(HONEST), length_s=600.0)
         if set(REACHED) >= all_points:
             break
     assert set(REACHED) == all_points

@@ -18,7 +18,7 @@ from sim.run import require_sealed, run_seed
 from sim.story import Story
 
 SEEDS = 8
-LENGTH_S = 900.0
+LENGTH_S = 600.0
 
 
 def first_violation(*faults: str) -> str:

@@ -5,15 +5,23 @@ import pytest
 from sim.corpus import CORPUS, Bug
 from sim.run import HOUR_S, run_seed
 
-SEEDS = range(1, 13)
+HOURS = range(1, 6)
+SPELLS = range(101, 116)
+SPELL_S = 600.0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", HOURS)
 def test_after_a_bad_hour_everything_promised_holds(seed: int) -> None:
     outcome = run_seed(seed)
     assert outcome.simulated_s >= HOUR_S
     assert outcome.counted["letters"] > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SPELLS)
+def test_after_ten_bad_minutes_everything_promised_holds(seed: int) -> None:
+    assert run_seed(seed, length_s=SPELL_S).simulated_s >= SPELL_S
 
 
 @pytest.mark.slow

@@ -11,10 +11,10 @@ import trio_websocket
 
 from mesh_protocol.io.blocking import Client
 from mesh_protocol.io.connection import Connection, drop_notification, refuse_all
-from mesh_protocol.io.link import Link
+from mesh_protocol.io.link import Link, LinkClosed
 from mesh_protocol.io.memory import link_pair
 from mesh_protocol.io.stream import StreamLink
-from mesh_protocol.io.websocket import WebSocketLink, open_websocket
+from mesh_protocol.io.websocket import open_websocket
 from mesh_protocol.wire.framing import MAX_BODY, MAX_HEADER, PREFIX
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -35,14 +35,40 @@ async def socket_links() -> AsyncIterator[tuple[Link, Link]]:
     yield StreamLink(trio.SocketStream(left)), StreamLink(trio.SocketStream(right))
 
 
+class ServerEnd:
+    """The server's end of a WebSocket, by another library than the daemon's."""
+
+    whole = True
+
+    def __init__(self, connection: trio_websocket.WebSocketConnection) -> None:
+        self._connection = connection
+
+    async def send(self, frame: bytes) -> None:
+        try:
+            await self._connection.send_message(frame)
+        except trio_websocket.ConnectionClosed:
+            raise LinkClosed("closed") from None
+
+    async def receive(self) -> bytes:
+        try:
+            return bytes(await self._connection.get_message())
+        except trio_websocket.ConnectionClosed:
+            raise LinkClosed("closed") from None
+
+    async def aclose(self) -> None:
+        with trio.move_on_after(0.3):  # it waits for the answer of a client that may not read
+            await self._connection.aclose()
+        await trio.aclose_forcefully(self._connection._stream)
+
+
 @asynccontextmanager
 async def websocket_links() -> AsyncIterator[tuple[Link, Link]]:
-    accepted_send, accepted = trio.open_memory_channel[WebSocketLink](1)
+    accepted_send, accepted = trio.open_memory_channel[ServerEnd](1)
     done = trio.Event()
 
     async def accept(request: trio_websocket.WebSocketRequest) -> None:
         connection = await request.accept()
-        await accepted_send.send(WebSocketLink(connection, connection._stream))
+        await accepted_send.send(ServerEnd(connection))
         await done.wait()
 
     async with trio.open_nursery() as nursery:
