@@ -95,7 +95,9 @@ async def test_an_urgent_envelope_overtakes_what_waits_behind_the_window(tmp_pat
         side = await stand.enter(mesh, bob)
         await side.resume(mesh)
         assert [mseq for mseq, _ in await side.mail(2)] == [1, 2]
-        await ann.call(MailSend(mesh=mesh.id, again=True), AcceptAnswer, envelope(mesh, mesh.owner, bob, 99, lane="now"))
+        await ann.call(
+            MailSend(mesh=mesh.id, again=True), AcceptAnswer, envelope(mesh, mesh.owner, bob, 99, lane="now")
+        )
         await side.call(MailAck(mesh=mesh.id, acked=2), Done)
         assert [mseq for mseq, _ in await side.mail(2)] == [6, 3]
 

@@ -17,8 +17,8 @@ from sim.oracles import Promises
 from sim.run import require_sealed, run_seed
 from sim.story import Story
 
-SEEDS = 8
-LENGTH_S = 600.0
+SEEDS = 20
+LENGTH_S = 300.0
 
 
 def first_violation(*faults: str) -> str:
