@@ -140,6 +140,8 @@ def _words(kind: inspect.Type) -> str:
         case inspect.DictType():
             bounds = _bounds(kind.min_length, kind.max_length, " entries")
             return f"map{bounds} of {_words(kind.key_type)} to {_words(kind.value_type)}"
+        case inspect.StructType():
+            return "{" + ", ".join(f"{each.encode_name}: {_words(each.type)}" for each in kind.fields) + "}"
         case inspect.UnionType():
             return ", or ".join(_words(each) for each in kind.types)
     raise TypeError(f"{type(kind).__name__} has no words yet: add them here")

@@ -19,6 +19,7 @@ from mesh_protocol.ids import DeviceId, MsgId
 from mesh_protocol.io.sqlite import Pending
 from mesh_protocol.keys import CryptoError, verify_prekey
 from mesh_protocol.receipt import MAX_REASON, Bounce
+from meshd.contents import keep_content
 from meshd.doubts import LATE_MS
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
@@ -182,7 +183,8 @@ class Inbox:
         message = signed.message
         now = self.node.now()
         addresses = self.addresses(mesh, message.to_session)
-        content = self.node.seal("inbox", "content", message.from_device + message.msg_id, message.content)
+        kept = keep_content(message.content_type, message.content)
+        content = self.node.seal("inbox", "content", message.from_device + message.msg_id, kept)
         rows = [
             InboxRow(
                 row=0,

@@ -8,12 +8,14 @@ from typing import Final, NamedTuple
 import apsw
 import trio
 
+from mesh_protocol.attachments import Attachment
 from mesh_protocol.envelope import MAX_LABEL
 from mesh_protocol.ids import DeviceId, MemberId, MeshId, MsgId
 from mesh_protocol.names import compare_form
 from mesh_protocol.op import MAX_TEXT
 from mesh_protocol.pae import BadEncoding
 from mesh_protocol.wire.errors import MeshError
+from meshd.contents import keep_said
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.sealing import seal_delivery, seal_shared, wrap_deliveries
@@ -47,6 +49,7 @@ class Draft:
     scope: str
     idem_key: str
     audience: str = ""
+    attachments: Sequence[Attachment] = ()
     wanted: Sequence[str] = ()
     """The targets in full as the caller named them: the same ones may mean others by the time he asks again."""
 
@@ -57,6 +60,7 @@ class Draft:
             self.lane,
             self.reply_to.hex(),
             *(self.wanted or sorted(compare_form(r.to) for r in self.recipients)),
+            *(f"{each.name}\0{each.size}\0{each.digest.hex()}" for each in self.attachments),
         ]
         return sha256(b"".join(len(p.encode()).to_bytes(8, "little") + p.encode() for p in parts)).digest()
 
@@ -105,9 +109,13 @@ class Outbox:
 
     async def send(self, draft: Draft) -> MsgId:
         """Store a message and its deliveries in one commit; returns its id, or the earlier one of a repeated key."""
-        text = draft.text.encode()
-        if len(text) > MAX_TEXT:
-            raise MeshError("too_large", what="the message", size=len(text), limit=MAX_TEXT)
+        size = len(draft.text.encode())
+        if size > MAX_TEXT:
+            raise MeshError("too_large", what="the message", size=size, limit=MAX_TEXT)
+        try:
+            text = keep_said(draft.text, draft.attachments)
+        except BadEncoding as error:
+            raise MeshError("bad_request", what=str(error)) from None
         keyed = (draft.mesh.id, draft.scope, draft.idem_key)
         while (
             draft.idem_key and keyed in self._storing

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import apsw
 
 from mesh_protocol.ids import MsgId
+from meshd.contents import Said, read_said
 from meshd.inbox import Address, audience_of
 from meshd.mesh import Mesh
 from meshd.node import Node
@@ -63,7 +64,11 @@ class Reading:
 
     def text_of(self, row: InboxRow) -> str:
         """The message's text."""
-        return self._node.open("inbox", "content", row.from_device + row.msg_id, row.content).decode("utf-8", "replace")
+        return self.said_by(row).text
+
+    def said_by(self, row: InboxRow) -> Said:
+        """The message's text and the files it announces."""
+        return read_said(self._node.open("inbox", "content", row.from_device + row.msg_id, row.content))
 
     async def mark_read(self, rows: Sequence[InboxRow], evidence: str) -> int:
         """The person has these on the screen. Returns how many were unread."""
@@ -102,6 +107,17 @@ class Reading:
         shown = await self._node.db.write(work)
         self._announce([row])
         return shown
+
+    async def mark_fate(self, row: InboxRow, state: str, session: str, reason: str) -> None:
+        """A message will not be shown for now, or at all: `held`, `refused`, or `stored` again; its sender is told why."""
+        now = self._node.now()
+
+        def work(tx: apsw.Connection) -> None:
+            if not store.is_shown(tx, row.row):
+                _tell(tx, row, state, now, session, "", reason)
+
+        await self._node.db.write(work)
+        self._announce([row])
 
     async def demote(self, rows: Sequence[InboxRow], reason: str) -> None:
         """Too many `now` wait as `next` does; their sender is told why."""
@@ -147,11 +163,15 @@ def _tell(
     if row.path != "local":
         store.owe_receipt(tx, row, row.row, state=state, at_ms=at_ms, session=session, evidence=evidence, reason=reason)
         return
-    if state == "stored":
-        tx.execute("UPDATE delivery SET reason=? WHERE msg_id=? AND device=?", (reason, row.msg_id, row.from_device))
+    if state not in ("shown", "turn_started"):
+        ended = "" if state == "stored" else state
+        tx.execute(
+            "UPDATE delivery SET ended=?, reason=? WHERE msg_id=? AND device=?",
+            (ended, reason, row.msg_id, row.from_device),
+        )
         return
     column = "turn_ms" if state == "turn_started" else "shown_ms"
     tx.execute(
-        f"UPDATE delivery SET {column}=?, session=?, evidence=? WHERE msg_id=? AND device=?",  # noqa: S608 - two names
+        f"UPDATE delivery SET {column}=?, session=?, evidence=?, ended='', reason='' WHERE msg_id=? AND device=?",  # noqa: S608 - two names
         (at_ms, session, evidence, row.msg_id, row.from_device),
     )

@@ -9,6 +9,7 @@ from mesh_protocol.fan import Fan, read_wrap, tail_of
 from mesh_protocol.group_envelope import GroupRecipient, GroupRef, seal_group, wrap_group
 from mesh_protocol.ids import DeviceId, MemberId, MsgId
 from mesh_protocol.keys import SignedPrekey
+from meshd.contents import content_of
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.store.outbox import DeliveryRow, MessageRow
@@ -100,6 +101,9 @@ def wrap_deliveries(
 
 def _unaddressed(node: Node, mesh: Mesh, message: MessageRow, content: bytes) -> Message:
     """A message without its recipient."""
+    content_type = ""
+    if message.kind == "text":
+        content_type, content = content_of(content)
     return Message(
         mesh_id=mesh.id,
         from_member=mesh.row.member,
@@ -118,7 +122,7 @@ def _unaddressed(node: Node, mesh: Mesh, message: MessageRow, content: bytes) ->
         lane=message.lane,
         reply_to=message.reply_to,
         tip=mesh.tip,
-        content_type="text/plain" if message.kind == "text" else "",
+        content_type=content_type,
         content=content,
     )
 

@@ -139,14 +139,21 @@ def test_the_greeting_carries_the_allowed_variables_and_no_others(scripted: Scri
 
 def test_peers_are_a_table_without_control_characters_and_the_same_as_json(scripted: Scripted, environ: dict) -> None:
     peers = [
-        {"to": f"bob{ESCAPES}", "status": "idle", "online": True, "summary": "a\nb", "groups": ["web/ui (l\ne)", "x"]}
+        {
+            "to": f"bob{ESCAPES}",
+            "status": "idle",
+            "mode": "push",
+            "online": True,
+            "summary": "a\nb",
+            "groups": ["web/ui (l\ne)", "x"],
+        }
     ]
     scripted.on_request["peer.list"] = result({"peers": peers}, "peers[].summary")
     scripted.start()
     done = mesh(environ, "peers", "--mesh", "team")
     assert done.stdout.decode().splitlines() == [
-        "TO       STATUS  ONLINE  GROUPS           SUMMARY",
-        "bob[31m  idle    yes     web/ui (l e), x  a b",
+        "TO       STATUS  MODE  ONLINE  GROUPS           SUMMARY",
+        "bob[31m  idle    push  yes     web/ui (l e), x  a b",
     ]
     assert scripted.requests[-1].params == {"mesh": "team"}
     told = mesh(environ, "peers", "--json").stdout

@@ -54,6 +54,8 @@ def is_bounded(kind: types.Type) -> bool:
     match kind:
         case types.Metadata():
             return is_bounded(kind.type)
+        case types.StructType():
+            return all(is_bounded(field.type) for field in kind.fields)
         case types.StrType():
             return kind.max_length is not None
         case types.IntType() | types.FloatType():

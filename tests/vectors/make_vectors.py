@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import vectors_attachments
 import vectors_group
 import vectors_mesh
 import vectors_messages
@@ -31,6 +32,7 @@ MAKERS: dict[str, Callable[[], Json]] = {
     "receipt": vectors_messages.make_receipt,
     "profile": vectors_profile.make_profile,
     "void": vectors_void.make_void,
+    "attachments": vectors_attachments.make_attachments,
     "hello": vectors_mesh.make_hello,
     "tip": vectors_mesh.make_tip,
     "chain": vectors_mesh.make_chain,

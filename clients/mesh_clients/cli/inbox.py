@@ -91,6 +91,10 @@ def print_message(row: "dict[str, JsonValue]") -> None:
     say(emphasise("  ".join(about), sys.stdout))
     for line in block(row, "message").split("\n"):
         say(f"    {line}")
+    files = row.get("attachments")
+    for file in files if isinstance(files, list) else []:
+        if isinstance(file, dict):
+            say(f"    + {word(file, 'name')} ({file.get('size')!r} bytes, announced)")
     if row.get("truncated"):
         say(f"    … this is only its beginning: mesh message {word(row, 'id')[:8]}")
     say("")

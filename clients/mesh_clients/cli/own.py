@@ -31,6 +31,7 @@ VERBS: "dict[str, tuple[str, str, tuple[str, ...], tuple[Row, ...]]]" = {
 }
 
 MORE_FIELDS: "dict[str, tuple[Row, ...]]" = {
+    "send": (("files", "--file", "texts", (), [], "announce a file: its name, size and digest (may be repeated)"),),
     "inbox": (("follow", "--follow", "on", (), False, "go on printing messages as they come, until Ctrl-C"),),
 }
 

@@ -25,6 +25,11 @@ def run(called: Invocation) -> int:
     size = len(str(params["message"]).encode())
     if size > MAX_TEXT:
         raise MeshError("too_large", what="the message", size=size, limit=MAX_TEXT)
+    files = params.pop("files", [])
+    if files:
+        from mesh_clients.cli.announce import announce
+
+        params["attachments"] = announce(files)
     goal = str(params.get("wait", "queued"))
     seconds = called.number("timeout", TIMEOUT)
     # With a key of its own a call can be repeated to wait for the next step: nothing is sent twice.

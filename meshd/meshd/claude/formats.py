@@ -20,11 +20,15 @@ PEER_PROTOCOL = 1
 MAX_REGISTRY_BYTES = 64 * 1024
 MAX_LINE_BYTES = 1 << 20
 MAX_MEMBERS = 256
+MAX_SOCKET_PATH = 107
+"""Bytes of a path that a unix socket's address holds, without its end."""
 
 _SESSION_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PROC_START = re.compile(r"[0-9A-Za-z:+ -]{1,64}")
 # The last two are what packagers that wrap a program call the real one.
 _PROGRAM = re.compile(r"claude|\.claude-wrapped|\.claude-unwrapped")
+_PLAIN_PATH = re.compile(r"/[0-9A-Za-z_./@+~-]+")
+_PEER_TAG = re.compile(r"<cross-session-message[^>\n]*>\n(?P<body>.*)\n</cross-session-message>", re.DOTALL)
 # Requests of the main conversation; titles and summaries are asked for under other names.
 _MAIN_SOURCES = ("sdk", "repl_main_thread")
 
@@ -119,26 +123,84 @@ def is_claude_program(exe: str) -> bool:
     return _PROGRAM.fullmatch(name) is not None or folder.endswith("/claude/versions")
 
 
-def inbox_line(push_id: PushId, sender_name: str, body: str) -> bytes:
+def inbox_line(push_id: PushId, sender_name: str, body: str, address: str = "") -> bytes:
     """The line that is written to an inbox socket to have `body` read as a peer's message.
 
-    `sender_name` must be fit for an attribute (`frame.clean_name`). The address of the sender stands beside the
-    message and not in the tag: there it gives each correspondent a rate budget of his own, while a `from` in the
-    tag would be offered to the agent as an address for SendMessage, which cannot reach a mesh. `from-mode` is
-    always `prompting`: it claims no right.
+    `sender_name` must be fit for an attribute (`frame.clean_name`). `address` (`reply_address`) is where the session's
+    own SendMessage reaches the sender, and where Claude tells what became of the line. Without one the sender's name
+    stands beside the message and not in the tag, where it would be taken for such an address. Both give each
+    correspondent a rate budget of his own. `from-mode` is always `prompting`: it claims no right.
     """
-    content = (
-        f'<cross-session-message from-name="{sender_name}" from-mode="prompting">\n{body}\n</cross-session-message>'
-    )
+    said = f'from="{address}" ' if address else ""
+    tag = f'<cross-session-message {said}from-name="{sender_name}" from-mode="prompting">'
     line = {
         "msgV": 1,
         "msg_id": push_id,
         "type": "user",
-        "message": {"role": "user", "content": content},
+        "message": {"role": "user", "content": f"{tag}\n{body}\n</cross-session-message>"},
         "priority": "next",
-        "from": f"mesh:{sender_name}",
+        "from": address or f"mesh:{sender_name}",
     }
     return json.dumps(line).encode() + b"\n"
+
+
+def reply_address(path: str) -> str | None:
+    """The address under which a session reaches the socket `path`; None if that could not stand in a tag, or is too long."""
+    fits = _PLAIN_PATH.fullmatch(path) is not None and len(path) <= MAX_SOCKET_PATH
+    return f"uds:{path}" if fits else None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerReply:
+    """What a session sent with its own SendMessage. `msg_id` is Claude's, new for each."""
+
+    msg_id: str
+    text: str
+
+
+class Fate(Enum):
+    """What a session did with a line that was pushed to it, in its own word."""
+
+    HELD = "held"
+    REFUSED = "refused"
+    DROPPED = "dropped"
+    EXPIRED = "expired"
+    """It was held until the session ended, or for too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerReceipt:
+    """A session tells what became of the push `push_id`. Of what is shown at once nothing is told."""
+
+    push_id: str
+    fate: Fate
+
+
+def parse_peer_line(line: bytes) -> PeerReply | PeerReceipt | None:
+    """A line that a session wrote to an address of ours; None for what is neither a message nor a receipt."""
+    entry = _object(line, MAX_LINE_BYTES)
+    if entry is None:
+        return None
+    if entry.get("type") == "control" and entry.get("action") == "peer_message_status":
+        return _receipt(entry)
+    message, msg_id = entry.get("message"), _text(entry, "msg_id")
+    if entry.get("type") != "user" or not isinstance(message, Mapping) or msg_id is None:
+        return None
+    content = _text(message, "content")
+    if content is None or _SESSION_ID.fullmatch(msg_id) is None:
+        return None
+    tagged = _PEER_TAG.fullmatch(content)
+    return PeerReply(msg_id, tagged["body"] if tagged else content)
+
+
+def _receipt(entry: Mapping[str, object]) -> PeerReceipt | None:
+    push_id, status = _text(entry, "orig_msg_id"), _text(entry, "status")
+    if push_id is None:
+        return None
+    if status == "expired" and entry.get("status_detail") == "refused":
+        return PeerReceipt(push_id, Fate.REFUSED)
+    told = next((fate for fate in Fate if fate.value == status), None)
+    return None if told is None else PeerReceipt(push_id, told)
 
 
 class PushPath(Enum):

@@ -76,9 +76,11 @@ class Inboxes:
     credentials: Callable[[trio.socket.SocketType], Credentials] = peer_credentials
     seconds: float = PUSH_SECONDS
 
-    async def push(self, session: ClaudeSession, push_id: PushId, sender: Sender, framed: Framed) -> Pushed | NotPushed:
-        """Write one framed message to the session's inbox."""
-        refused = await self._send(session, inbox_line(push_id, clean_name(sender.address), framed.text))
+    async def push(
+        self, session: ClaudeSession, push_id: PushId, sender: Sender, framed: Framed, address: str = ""
+    ) -> Pushed | NotPushed:
+        """Write one framed message to the session's inbox. `address`: where it may answer (`formats.reply_address`)."""
+        refused = await self._send(session, inbox_line(push_id, clean_name(sender.address), framed.text, address))
         return Pushed(push_id) if refused is None else refused
 
     async def probe(self, session: ClaudeSession) -> NotPushed | None:
@@ -94,7 +96,7 @@ class Inboxes:
         if not is_inbox_path(path, session.pid, self.uid):
             return NotPushed.BAD_PATH
         folder, _, name = path.rpartition("/")
-        with _open_folder(folder, self.uid) as descriptor:
+        with open_folder(folder, self.uid) as descriptor:
             if isinstance(descriptor, NotPushed):
                 return descriptor
             # Through the open folder: nobody can put another in its place, and the path is never too long.
@@ -131,7 +133,7 @@ class Inboxes:
 
 
 @contextmanager
-def _open_folder(folder: str, uid: int) -> Iterator[int | NotPushed]:
+def open_folder(folder: str, uid: int) -> Iterator[int | NotPushed]:
     """A descriptor of the folder if it is one, is not a link, and is ours alone."""
     try:
         descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

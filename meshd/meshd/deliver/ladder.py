@@ -5,7 +5,7 @@ decided in `gate`; here it is done. Nothing is polled where something tells: a m
 evidence each stir the session's worker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
@@ -13,13 +13,16 @@ import apsw
 import trio
 
 from mesh_protocol.wire.errors import MeshError
+from meshd.claude.formats import Fate, PeerReceipt
 from meshd.claude.frame import Framed, Sender, frame_message
 from meshd.claude.inbox import Inboxes, NotPushed
 from meshd.claude.marks import Mark, PushId, new_mark, new_push_id
+from meshd.contents import announce
 from meshd.deliver.digest import DIGEST_SENDER, MAX_NAMED, write_digest
 from meshd.deliver.digest import Line as DigestLine
 from meshd.deliver.gate import EVERY_LANE, NO_LANE, URGENT, Demote, Show, Step, Sum, Wait, Waiting, choose
-from meshd.deliver.line import Line
+from meshd.deliver.line import RETRY_S, Line
+from meshd.deliver.replies import Replies, Send
 from meshd.deliver.watch import Expected, Watch
 from meshd.log import Word, get_logger
 from meshd.node import Node
@@ -36,6 +39,19 @@ HANDED_S: Final = 120.0
 """A message that a tool call returned is not given again for so long, unless it is asked for by its id."""
 DEMOTED: Final = f"demoted to next: more than {URGENT} now a minute"
 """What a sender is told whose `now` waits as `next` does."""
+FATES: Final[Mapping[Fate, str]] = {
+    Fate.HELD: "the session holds it; crossSessionInbound=accept shows it",
+    Fate.REFUSED: "the session refuses peers: set crossSessionInbound=accept",
+    Fate.DROPPED: "the session dropped it: too much at once; it is tried again",
+    Fate.EXPIRED: "the session held it too long; it waits until it asks",
+}
+"""What a sender is told, in at most 64 bytes, with the setting of Claude Code that changes it."""
+TROUBLES: Final[Mapping[Fate, str]] = {
+    Fate.HELD: "held_by_session",
+    Fate.REFUSED: "refused_by_session",
+    Fate.DROPPED: "dropped_by_session",
+    Fate.EXPIRED: "expired_in_session",
+}
 MAX_TAKEN_UP: Final = 1_000
 """Messages that are brought to a session when it comes; what is behind them it gets by asking."""
 
@@ -48,6 +64,9 @@ class Ladder:
     sessions: Sessions
     inboxes: Inboxes
     reading: Reading
+    send: Send
+    """Sends what a session answers by its own means."""
+    replies: Replies = field(init=False)
     _nursery: trio.Nursery | None = None
     _lines: dict[str, Line] = field(default_factory=dict)
     _watches: dict[str, Watch] = field(default_factory=dict)
@@ -55,6 +74,11 @@ class Ladder:
     _summed: set[int] = field(default_factory=set)
     _handed: dict[int, float] = field(default_factory=dict)
     _fetched: dict[int, int] = field(default_factory=dict)
+    _kept: set[int] = field(default_factory=set)
+    """Messages that their session holds or refused: pushed again they would only be held again."""
+
+    def __post_init__(self) -> None:
+        self.replies = Replies(self.node, self.sessions, self.inboxes, self.send, self.told)
 
     async def run(self) -> None:
         """Take up what an earlier life left unshown, then serve for ever."""
@@ -62,6 +86,7 @@ class Ladder:
             self._nursery = nursery
             self._lines.clear()
             self._watches.clear()
+            nursery.start_soon(self.replies.run)
             for session in self.sessions.live():
                 self.take_up(session)
             await trio.sleep_forever()
@@ -70,6 +95,8 @@ class Ladder:
         """A session came, or came back in another process: what waits for it goes out."""
         self._lines.pop(session.key, None)
         session.stir()  # the worker of an earlier process ends
+        rows = store.session_rows(self.node.db.reader, session.key, session.name, None, None, MAX_TAKEN_UP)
+        self._kept.difference_update(row.row for row in rows)  # what the earlier process held is gone with it
         self.take_up(session)
 
     def take_up(self, session: Session) -> None:
@@ -87,7 +114,7 @@ class Ladder:
 
     def _enqueue(self, row: InboxRow) -> None:
         done = row.shown_ms or row.read_ms or row.row in self._previewed or row.row in self._summed
-        if done or row.lane == "low" or self._nursery is None:
+        if done or row.row in self._kept or row.lane == "low" or self._nursery is None:
             return
         session = self._session_for(row)
         if session is None:
@@ -198,16 +225,18 @@ class Ladder:
             case Show(message):
                 mark, push_id = self._names()
                 sender = self._sender_of(rows[0])
-                framed = frame_message(sender, rows[0].msg_id.hex(), mark, self.reading.text_of(rows[0]))
+                framed = frame_message(sender, rows[0].msg_id.hex(), mark, announce(self.reading.said_by(rows[0])))
                 expected = Expected(row=message.row, push_id=str(push_id), mark=str(mark))
                 if not framed.whole:  # known before its evidence can be found
                     self._previewed.add(message.row)
-                if not await self._push(line, expected, sender, framed, (message,)):
+                address = await self.replies.address(line.session, rows[0])
+                if not await self._push(line, expected, sender, framed, (message,), address):
                     self._previewed.discard(message.row)
             case Sum(messages):
                 mark, push_id = self._names()
                 expected = Expected(row=0, push_id=str(push_id), mark=str(mark))
-                if await self._push(line, expected, DIGEST_SENDER, self._digest(rows, mark), messages):
+                address = await self.replies.address(line.session, None)
+                if await self._push(line, expected, DIGEST_SENDER, self._digest(rows, mark), messages, address):
                     self._summed.update(message.row for message in messages)
             case _:
                 assert_never(step)
@@ -231,13 +260,19 @@ class Ladder:
         return write_digest(lines, mark)
 
     async def _push(
-        self, line: Line, expected: Expected, sender: Sender, framed: Framed, messages: tuple[Waiting, ...]
+        self,
+        line: Line,
+        expected: Expected,
+        sender: Sender,
+        framed: Framed,
+        messages: tuple[Waiting, ...],
+        address: str,
     ) -> bool:
         """Give a frame to the session's process; whether it took it, or may have."""
         session = line.session
         watch = self.watch(session)
         watch.expect(expected)
-        outcome = await self.inboxes.push(session.claude, PushId(expected.push_id), sender, framed)
+        outcome = await self.inboxes.push(session.claude, PushId(expected.push_id), sender, framed, address)
         self.node.seams.reached("FP-20")
         now = trio.current_time()
         unconfirmed = outcome is NotPushed.UNCONFIRMED
@@ -257,20 +292,43 @@ class Ladder:
     async def _await_evidence(
         self, line: Line, expected: Expected, messages: Sequence[Waiting], unconfirmed: bool
     ) -> None:
-        """What was taken and nothing shows that the agent saw: the session's own settings may hold or refuse it. Pushed
-        again it would only be held again; it stays for check_messages, and doctor says so."""
+        """What was taken and nothing shows that the agent saw, nor did the session say what became of it. It stays for
+        check_messages, and doctor says so."""
         session = line.session
         with trio.move_on_after(EVIDENCE_S):
             await expected.seen.wait()
         line.awaited.pop(expected, None)
-        if not expected.seen.is_set() and self._is_served(line):
-            self.node.events.publish("unconfirmed", session=session.name)
-            session.trouble = "taken_but_not_shown"
+        unseen = not expected.seen.is_set()
+        if (unseen or expected.fate is not None) and self._is_served(line):
+            if unseen:
+                self.node.events.publish("unconfirmed", session=session.name)
+                session.trouble = "taken_but_not_shown"
             for message in messages:
                 self._summed.discard(message.row)
-                if unconfirmed:
+                if (unseen and unconfirmed) or expected.fate is Fate.DROPPED:
                     line.put_back(message)
         session.stir()
+
+    async def told(self, session: Session, receipt: PeerReceipt) -> None:
+        """A session's process says what became of a push. Raises `MeshError` where that cannot be stored."""
+        watch = self._watches.get(session.key)
+        expected = watch.find(receipt.push_id) if watch is not None else None
+        if watch is None or expected is None:
+            return  # it was shown already, or is none of ours
+        fate = receipt.fate
+        session.trouble = TROUBLES[fate]
+        self.node.events.publish("unconfirmed", session=session.name)
+        line = self._lines.get(session.key)
+        if line is not None and fate is Fate.DROPPED:
+            line.not_before = trio.current_time() + RETRY_S
+        row = store.read_row(self.node.db.reader, expected.row) if expected.row else None
+        if row is not None:
+            (self._kept.add if fate in (Fate.HELD, Fate.REFUSED) else self._kept.discard)(row.row)
+            state = fate.value if fate in (Fate.HELD, Fate.REFUSED) else "stored"
+            await self.reading.mark_fate(row, state, session.name, FATES[fate])
+        expected.settle(fate)
+        if fate is not Fate.HELD:
+            watch.forget(expected)
 
     async def _found(self, expected: Expected, how: str, turn: bool) -> None:
         row = store.read_row(self.node.db.reader, expected.row) if expected.row else None
@@ -291,6 +349,7 @@ class Ladder:
         """It was shown: nothing about it need be remembered."""
         self._previewed.discard(row.row)
         self._summed.discard(row.row)
+        self._kept.discard(row.row)
         self._handed.pop(row.row, None)
         self._fetched.pop(row.row, None)
         line = self._lines.get(row.session_key)

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 import trio
 
 from mesh_protocol.wire.errors import MeshError
-from meshd.claude.formats import PushSeen, ToolResultSeen
+from meshd.claude.formats import Fate, HookContextSeen, PushSeen, ToolResultSeen
 from meshd.claude.marks import Mark, PushId
 from meshd.claude.transcript import Follower, TurnStarted
 from meshd.log import Word, get_logger
@@ -20,6 +20,8 @@ SLOW_S: Final = 1.0
 FAST_FOR_S: Final = 20.0
 GIVE_UP_S: Final = 900.0
 """Evidence that has not come by then will not be looked for any more; the message counts as not shown."""
+HELD_S: Final = 4 * 3600.0
+"""The same for what the session said that it holds: its person may still let it through."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,8 +32,22 @@ class Expected:
     push_id: str = ""
     mark: str = ""
     tool_use_id: str = ""
+    hook: bool = False
+    """It was handed to a hook: only a hook's context proves it."""
     seen: trio.Event = field(default_factory=trio.Event)
     since: float = field(default_factory=trio.current_time)
+    fate: Fate | None = None
+    """What the session itself said that it did with it, if anything."""
+
+    @property
+    def patience_s(self) -> float:
+        """How long its evidence is looked for."""
+        return HELD_S if self.fate is Fate.HELD else GIVE_UP_S
+
+    def settle(self, fate: Fate) -> None:
+        """The session told what became of it: nobody need wait to see it shown."""
+        self.fate = fate
+        self.seen.set()
 
 
 Found: TypeAlias = Callable[[Expected, str, bool], Awaitable[None]]
@@ -62,6 +78,10 @@ class Watch:
         if expected in self._expected:
             self._expected.remove(expected)
 
+    def find(self, push_id: str) -> Expected | None:
+        """The push of that id, while its evidence is awaited."""
+        return next((each for each in self._expected if each.push_id == push_id), None)
+
     def _follow(self, session_id: str) -> None:
         """A `/clear` moves the session to another transcript, of which everything is new."""
         if self._follower is not None and self._follower.session_id == session_id:
@@ -89,7 +109,7 @@ class Watch:
 
     def _pause(self) -> float:
         now = trio.current_time()
-        self._expected = [e for e in self._expected if now - e.since < GIVE_UP_S]
+        self._expected = [e for e in self._expected if now - e.since < e.patience_s]
         self._turns = [e for e in self._turns if now - e.since < GIVE_UP_S]
         newest = max((e.since for e in (*self._expected, *self._turns)), default=now)
         return FAST_S if now - newest < FAST_FOR_S else SLOW_S
@@ -101,6 +121,8 @@ class Watch:
                     PushId(expected.push_id), Mark(expected.mark)
                 ):
                     how = f"transcript:{observation.path.value}"
+                case HookContextSeen(marks) if expected.hook and Mark(expected.mark) in marks:
+                    how = "hook_context"
                 case ToolResultSeen(tool_use_id=tool, whole=True) if tool and tool == expected.tool_use_id:
                     how = "tool_result"
                 case _:

@@ -6,12 +6,14 @@ from typing import Final, cast
 import msgspec
 import trio
 
+from mesh_protocol.attachments import Attachment
 from mesh_protocol.ids import MsgId
 from mesh_protocol.op import Tier
 from mesh_protocol.ops.fields import State
 from mesh_protocol.ops.messages import (
     AckAnswer,
     AckInbox,
+    AnnouncedFile,
     CheckMessages,
     GroupsAsOf,
     InboxAnswer,
@@ -25,6 +27,7 @@ from mesh_protocol.ops.messages import (
 )
 from mesh_protocol.wire.errors import MeshError
 from meshd.addressing import find_recipients
+from meshd.contents import Said, read_said
 from meshd.local.dispatch import Call, handles
 from meshd.mentions import mentions
 from meshd.mesh import Mesh
@@ -42,10 +45,12 @@ WHOLE_CHARACTERS: Final = 8 * 1024
 PREVIEW_CHARACTERS: Final = 2 * 1024
 MAX_BODY: Final = 900_000
 """Bytes of text in one answer; a frame's body holds 1 MiB."""
-MAX_ROWS: Final = 110
-"""Rows in one answer: a header has at most 4,096 elements, and a row some 35 of them."""
+MAX_ROWS: Final = 90
+"""Rows in one answer: a header has at most 4,096 elements, a row some 37 of them, an announced file 7."""
 MAX_AS_OF: Final = 50
 """Members of whom is said until when their groups are known."""
+FILE_LABELS: Final = 240
+"""Of these, what an announced file takes beside its name: so no more than 102 of them are in one answer."""
 MAX_LABELS: Final = 24 * 1024
 """Bytes of names in one answer; with 300 bytes of the rest a row they stay below a header's 64 KiB."""
 
@@ -77,6 +82,7 @@ async def send(call: Call, request: Send) -> SendAnswer:
             scope=call.caller.scope,
             idem_key=request.idempotency_key or call.mark,
             audience=found.audience,
+            attachments=[Attachment(each.name, each.size, bytes.fromhex(each.sha256)) for each in request.attachments],
             wanted=found.wanted,
         )
     )
@@ -160,7 +166,7 @@ def _sent_answer(call: Call, message: MessageRow, offset: int) -> MessageAnswer:
     node = call.app.node
     mesh = node.meshes.get(message.mesh)
     far = how_far(node.db.reader, mesh, message.msg_id, offset)
-    text = node.open("message", "content", message.msg_id, message.content).decode("utf-8", "replace")
+    said = read_said(node.open("message", "content", message.msg_id, message.content))
     me = mesh.row.me if mesh is not None else "me"
     return MessageAnswer(
         id=message.msg_id.hex(),
@@ -171,7 +177,8 @@ def _sent_answer(call: Call, message: MessageRow, offset: int) -> MessageAnswer:
         expires_ms=message.expires_ms,
         priority=message.lane,
         reply_to=message.reply_to.hex(),
-        message=text,
+        message=said.text,
+        attachments=announced(said),
         state=far.state,
         recipients=far.recipients,
         audience=message.audience,
@@ -183,6 +190,7 @@ def _sent_answer(call: Call, message: MessageRow, offset: int) -> MessageAnswer:
 def _received_answer(call: Call, row: received.InboxRow) -> MessageAnswer:
     node = call.app.node
     mesh = node.meshes.get(row.mesh)
+    said = call.app.reading.said_by(row)
     state = "turn_started" if row.turn_ms else "shown" if row.shown_ms else "stored"
     me = mesh.row.me if mesh is not None else "me"
     progress = Progress(
@@ -208,7 +216,8 @@ def _received_answer(call: Call, row: received.InboxRow) -> MessageAnswer:
         expires_ms=row.expires_ms,
         priority=row.lane,
         reply_to=row.reply_to.hex(),
-        message=call.app.reading.text_of(row),
+        message=said.text,
+        attachments=announced(said),
         state=progress.state,
         recipients=[progress],
         audience=row.audience,
@@ -226,12 +235,14 @@ def _shown_rows(call: Call, rows: Iterable[received.InboxRow]) -> tuple[list[Inb
     room, labels = MAX_BODY, MAX_LABELS
     for row in rows:
         mesh = call.app.node.meshes.get(row.mesh)
-        text = call.app.reading.text_of(row)
+        said = call.app.reading.said_by(row)
+        text = said.text
         room -= len(text.encode())
         me = mesh.row.me if mesh is not None else "me"
         labels -= sum(
             len(part.encode()) for part in (sender_name(mesh, row), me, row.to_session, mesh.slug if mesh else "")
         )
+        labels -= sum(len(each.name.encode()) + FILE_LABELS for each in said.attachments)
         if shown and (room < 0 or labels < 0 or len(shown) >= MAX_ROWS):
             return shown, True
         shown.append(
@@ -252,9 +263,15 @@ def _shown_rows(call: Call, rows: Iterable[received.InboxRow]) -> tuple[list[Inb
                 size=len(text),
                 truncated=False,
                 unread=row.read_ms == 0,
+                attachments=announced(said),
             )
         )
     return shown, False
+
+
+def announced(said: Said) -> list[AnnouncedFile]:
+    """The files a message announces, for an answer."""
+    return [AnnouncedFile(name=each.name, size=each.size, sha256=each.digest.hex()) for each in said.attachments]
 
 
 def mentions_reader(call: Call, mesh: Mesh | None, text: str) -> bool:

@@ -19,6 +19,7 @@ from mesh_protocol.ops.outbox import (
     RequeueMessage,
 )
 from mesh_protocol.wire.errors import MeshError
+from meshd.contents import Said, read_said
 from meshd.local.dispatch import Call, handles
 from meshd.mesh import Mesh
 from meshd.outbox import Draft
@@ -54,7 +55,7 @@ def _row(call: Call, view: OutboxView) -> OutboxRow:
     app = call.app
     mesh = app.node.meshes.get(view.mesh)
     why = why_waiting(mesh, app.board, view, app.outbox.queue(view.mesh).refusals)
-    text = app.node.open("message", "content", view.msg_id, view.content).decode("utf-8", "replace")
+    text = read_said(app.node.open("message", "content", view.msg_id, view.content)).text
     return OutboxRow(
         id=view.msg_id.hex(),
         to=_name(mesh, view.member, view.to_session),
@@ -148,14 +149,14 @@ async def requeue_message(call: Call, request: RequeueMessage) -> RequeueAnswer:
         gone = ", ".join(dict.fromkeys(_name(mesh, row.member, row.to_session) for row in failed))
         raise MeshError("unknown_recipient", target=gone, candidates=[*sorted(mesh.names.values())[:10]])
     content = app.node.open("message", "content", message.msg_id, message.content)
-    msg_id = await app.outbox.send(_once_more(mesh, message, content.decode(), again))
+    msg_id = await app.outbox.send(_once_more(mesh, message, read_said(content), again))
     names = dict.fromkeys(_name(mesh, row.member, row.to_session) for row in again)
     return RequeueAnswer(
         id=msg_id.hex(), instead_of=message.msg_id.hex(), mesh=mesh.slug, recipients=[*names][:MAX_SHOWN]
     )
 
 
-def _once_more(mesh: Mesh, message: MessageRow, text: str, rows: Sequence[DeliveryRow]) -> Draft:
+def _once_more(mesh: Mesh, message: MessageRow, said: Said, rows: Sequence[DeliveryRow]) -> Draft:
     """The same text to the very same devices and sessions. Its key makes it one message however often it is asked for."""
     devices = sha256(b"".join(sorted(row.device for row in rows))).hexdigest()[:16]
     return Draft(
@@ -164,7 +165,8 @@ def _once_more(mesh: Mesh, message: MessageRow, text: str, rows: Sequence[Delive
             Recipient(_name(mesh, row.member, row.to_session), row.member, (row.device,), row.to_session)
             for row in rows
         ],
-        text=text,
+        text=said.text,
+        attachments=said.attachments,
         origin=message.origin,
         from_session=message.from_session,
         lane=message.lane,

@@ -8,6 +8,7 @@ from mesh_protocol.ids import MeshId
 from mesh_protocol.ops.fields import State
 from mesh_protocol.ops.threads import ReadThread, ThreadAnswer, ThreadRow
 from mesh_protocol.wire.errors import MeshError
+from meshd.contents import read_said
 from meshd.families.messages import MAX_BODY, id_range, mentions_reader, sender_name
 from meshd.local.dispatch import Call, handles
 from meshd.progress import least
@@ -105,7 +106,7 @@ def _out_row(call: Call, message: MessageRow) -> ThreadRow:
     node = call.app.node
     mesh = node.meshes.get(message.mesh)
     rows = sent.read_deliveries(node.db.reader, message.msg_id)
-    text = node.open("message", "content", message.msg_id, message.content).decode("utf-8", "replace")
+    text = read_said(node.open("message", "content", message.msg_id, message.content)).text
     names: dict[str, None] = dict.fromkeys(message.audience.split(", ")) if message.audience else {}
     for row in rows:
         name = mesh.name_of(row.member) if mesh is not None else row.member.hex()[:8]

@@ -145,6 +145,19 @@ def set_shown(tx: apsw.Connection, row: int, at_ms: int, evidence: str) -> bool:
     return tx.changes() > 0
 
 
+def is_shown(db: apsw.Connection, row: int) -> bool:
+    return db.execute("SELECT 1 FROM inbox WHERE row=? AND shown_ms>0", (row,)).fetchone() is not None
+
+
+def correspondents(db: apsw.Connection, key: str, limit: int) -> list[InboxRow]:
+    """Of everybody who wrote to a session his last message to it, the newest first."""
+    query = (
+        f"SELECT {_COLUMNS} FROM inbox WHERE row IN (SELECT max(row) FROM inbox WHERE session_key=?"  # noqa: S608
+        " GROUP BY mesh, from_member, from_session) ORDER BY row DESC LIMIT ?"
+    )
+    return [InboxRow(*r) for r in db.execute(query, (key, limit))]
+
+
 def set_turn(tx: apsw.Connection, row: int, at_ms: int) -> bool:
     tx.execute("UPDATE inbox SET turn_ms=? WHERE row=? AND turn_ms=0 AND shown_ms>0", (at_ms, row))
     return tx.changes() > 0

@@ -10,6 +10,14 @@ from mesh_protocol.ops.fields import Id, Limit, MeshArg, Priority, Seconds, Stat
 Target = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
+class AnnouncedFile(Answer, frozen=True):
+    """A file that a message announces: its bytes are not in the message. `sha256` is of the bytes, in hex."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    size: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    sha256: Annotated[str, msgspec.Meta(max_length=64, pattern="^[0-9a-f]{64}$")]
+
+
 class SessionProgress(Answer, frozen=True):
     """How far a message got at one of several sessions of a device it is for. Times are epoch ms, 0 for not yet."""
 
@@ -92,9 +100,9 @@ class SendAnswer(Answer, frozen=True):
         "reply_to to its id), to ask a peer something, or to report a result. `to` is a name from list_peers: PERSON reaches "
         "the person, PERSON/SESSION one session, @GROUP every session in that group or below it, * everybody. It is "
         "delivered later if they are away. The answer tells how far it got; message_status tells more later.",
-        hidden=frozenset({"idempotency_key", "wait", "timeout"}),
+        hidden=frozenset({"idempotency_key", "wait", "timeout", "attachments"}),
     ),
-    command=Command("send", args=("to", "message")),
+    command=Command("send", args=("to", "message"), hidden=frozenset({"attachments"})),
     payload="message",
 )
 class Send(Request, frozen=True):
@@ -118,6 +126,10 @@ class Send(Request, frozen=True):
         Literal["queued", "accepted", "stored", "shown"], msgspec.Meta(description="return when it got this far")
     ] = "queued"
     timeout: Annotated[Seconds, msgspec.Meta(description="seconds to wait at most")] = 30.0
+    attachments: Annotated[
+        list[AnnouncedFile],
+        msgspec.Meta(max_length=16, description="files the message announces; their bytes stay here"),
+    ] = []
 
 
 class MessageAnswer(Answer, frozen=True):
@@ -137,6 +149,7 @@ class MessageAnswer(Answer, frozen=True):
     state: State
     recipients: list[Progress]
     audience: str = ""
+    attachments: list[AnnouncedFile] = []
     counts: dict[str, int] = {}
     more: bool = False
 
@@ -186,6 +199,7 @@ class InboxRow(Answer, frozen=True):
     size: int
     truncated: bool
     unread: bool
+    attachments: list[AnnouncedFile] = []
     thread: str = ""
     mentions_you: bool = False
 

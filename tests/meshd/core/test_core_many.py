@@ -54,7 +54,7 @@ async def test_the_ciphertext_crosses_the_wire_once(world: World) -> None:
 
 
 async def test_who_is_away_gets_it_when_he_is_back(world: World) -> None:
-    ann, bob, eve = await world.mesh("ann", "bob", "eve")
+    ann, _, eve = await world.mesh("ann", "bob", "eve")
     await world.unplug(eve)
     sent = await ann.send(["bob", "eve"], "hello", wait="accepted")
     await world.settle(5)

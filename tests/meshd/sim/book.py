@@ -31,7 +31,7 @@ class Letter:
     """Two ids and more: its key was answered with different ones."""
     refused: str = ""
     unanswered: int = 0
-    """How often the answer was lost."""
+    """How often it was sent without an answer that anybody heard."""
     probe: bool = False
     """Sent after all was healed."""
 

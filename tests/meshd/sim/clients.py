@@ -55,6 +55,7 @@ class Person:
         except GONE:
             return
         extra = {"idempotency_key": letter.key} if letter.key else {}
+        letter.unanswered += 1
         try:
             async with trio.open_nursery() as nursery:
                 if dies_after is not None:
@@ -65,9 +66,9 @@ class Person:
                 promise(letter, str(answer["id"]), now)
                 nursery.cancel_scope.cancel()
         except* MeshError as group:
-            refuse(letter, group)
+            refuse(letter, *(error.code for error in group.exceptions if isinstance(error, MeshError)))
         except* GONE:
-            letter.unanswered += 1
+            pass  # nobody knows
         await attempt(talk.close())
 
     async def read(self) -> None:
@@ -81,14 +82,14 @@ def promise(letter: Letter, msg_id: str, now: float) -> None:
     if letter.id and letter.id != msg_id:
         letter.ids.add(letter.id)
         letter.ids.add(msg_id)
+    letter.unanswered -= 1
     letter.id, letter.refused, letter.ended = msg_id, "", letter.ended or now
 
 
-def refuse(letter: Letter, group: BaseExceptionGroup[MeshError]) -> None:
-    (error,) = group.exceptions
-    assert isinstance(error, MeshError)
+def refuse(letter: Letter, why: str) -> None:
+    letter.unanswered -= 1
     if not letter.id:
-        letter.refused = error.code
+        letter.refused = why
 
 
 async def _hang_up(close: "object", after: float) -> None:
@@ -138,6 +139,7 @@ class Sitter:
         if not self.alive or not self.machine.running:
             letter.refused = letter.refused or "no daemon"
             return
+        letter.unanswered += 1
         answer = await self._tool(
             "send_message",
             f"toolu_send_{letter.number}",
@@ -148,10 +150,8 @@ class Sitter:
         found = _ID.search(answer) if answer is not None else None
         if found is not None:
             promise(letter, found[1], now)
-        elif answer is None:
-            letter.unanswered += 1
-        elif not letter.id:
-            letter.refused = answer
+        elif answer is not None:
+            refuse(letter, answer)
 
     async def check(self, number: int) -> None:
         await self._tool("check_messages", f"toolu_check_{number}")

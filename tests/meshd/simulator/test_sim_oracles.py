@@ -1,5 +1,6 @@
 """The simulator finds what it is there to find: a daemon that is broken on purpose does not get through."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -7,12 +8,14 @@ import pytest
 
 import mesh_protocol.io.sqlite as sqlite
 import meshd.store.inbox as received
+import sim.faults as faults
 import sim.oracles as oracles
 from meshd.link.receiver import Receiver
 from meshd.outbox import Outbox
 from sim.__main__ import tell
 from sim.book import MARK
 from sim.clients import Violation
+from sim.hostile import mangle
 from sim.oracles import Promises
 from sim.run import require_sealed, run_seed
 from sim.story import Story
@@ -21,11 +24,11 @@ SEEDS = 20
 LENGTH_S = 300.0
 
 
-def first_violation(*faults: str) -> str:
+def first_violation(*names: str) -> str:
     """What the first seeds that go wrong say; empty when none does."""
     for seed in range(1, SEEDS + 1):
         try:
-            run_seed(seed, faults=frozenset(faults), length_s=LENGTH_S)
+            run_seed(seed, faults=frozenset(names), length_s=LENGTH_S)
         except Exception as error:
             return "; ".join(tell(error))
     return ""
@@ -82,7 +85,11 @@ def test_what_a_broken_link_does_to_the_order_is_found(monkeypatch: pytest.Monke
     def everything(story: Story, letter: object, reader: str) -> Promises:
         return Promises(arrives=True, may_fail=False, ordered=True, once=True)
 
+    def worse(chance: random.Random, kinds: frozenset[str], often: float) -> Callable[[bytes], list[bytes]]:
+        return mangle(chance, frozenset({"reorder", "drop"}), 0.5)
+
     monkeypatch.setattr(oracles, "promises", everything)
+    monkeypatch.setattr(faults, "mangle", worse)
     assert "Violation" in first_violation("mangling")
 
 
