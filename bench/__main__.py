@@ -10,9 +10,11 @@ from typing import TypeVar
 
 from bench.commands import measure_commands
 from bench.figures import Figure, describe_machine, write_results, write_table
+from bench.growth import measure_growth, measure_storm
 from bench.idle import measure_connections, measure_idle
 from bench.install import install
 from bench.latency import measure_latency
+from bench.load import measure_load
 from bench.machines import two_machines
 from bench.relay import measure_relay
 from bench.starts import measure_starts
@@ -36,6 +38,10 @@ def main() -> int:
             figures += _told("relay", lambda: measure_relay(bin_folder, pair, folder))
             figures += _told("idle", lambda: measure_idle(bin_folder, pair, folder))
             figures += _told("latency", lambda: measure_latency(bin_folder, pair, folder))
+        figures += _told("a hundred devices", lambda: measure_load(bin_folder, folder / "load", 100, 1000))
+        figures += _told("two devices", lambda: measure_load(bin_folder, folder / "two", 2, 2000))
+        figures += _told("growth", lambda: measure_growth(bin_folder, folder))
+        figures += _told("storm", lambda: measure_storm(bin_folder, folder))
         figures += _told("connections", lambda: measure_connections(bin_folder, folder))
     print(f"\n{write_table(figures)}\n")
     for each in figures:

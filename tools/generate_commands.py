@@ -67,10 +67,26 @@ STATUSES: Final[Mapping[int, str]] = {
 OWN_KEYS: Final[Mapping[str, tuple[Row, ...]]] = {
     "up": (
         ("`started`", "true or false: whether this command started it"),
+        ("`service`", "text: the service that it was started as; empty: without one"),
         *((f"`{name}`", "as in `mesh status`") for name in ("pid", "version", "home", "state")),
     ),
     "down": (("`stopped`", "true or false: whether one ran"), ("`pid`", "its pid, or null")),
     "version": (("`version`", "text"),),
+    "install": (
+        ("`changed`", "true or false: whether anything had to be changed"),
+        ("`files[].path`, `.changed`", "each file of Claude Code's, and whether it was changed"),
+        ("`service`", "text: the service's file; empty: none"),
+        ("`backup`", "text: the folder with the files as they were"),
+        ("`notes[]`", "text: what keeps it from working"),
+        ("`installed`, `version`", "with `--check`: true or false, and the version that was looked for"),
+        ("`parts[].name`, `.ok`, `.path`, `.text`", "with `--check`: each part"),
+    ),
+    "uninstall": (
+        ("`changed`", "true or false: whether anything was there"),
+        ("`files[].path`, `.changed`", "as above"),
+        ("`notes[]`", "text: what the service manager said against it"),
+    ),
+    "completion": (),
     "help": (),
     "mcp": (),
     "statusline": (),
@@ -78,6 +94,7 @@ OWN_KEYS: Final[Mapping[str, tuple[Row, ...]]] = {
 }
 """The documents of commands that are no operation's."""
 NO_JSON: Final[Mapping[str, str]] = {
+    "completion": "Prints text only. It starts no daemon, and asks the one that runs for at most 80 ms.",
     "help": "Prints text only.",
     "mcp": "Speaks MCP, one JSON-RPC message a line; it outlives restarts of the daemon.",
     "statusline": "Reads Claude Code's JSON, prints one line; where something is wrong the line says so. Always ends with 0.",

@@ -47,7 +47,7 @@ from meshd.refusal import StartRefused
 from meshd.seams import Seams
 from meshd.sessions import Session, Sessions
 from meshd.store import outbox as sent
-from meshd.store.inbox import expire_receipts
+from meshd.store.inbox import expire_receipts, forget_seen
 from meshd.store.meshes import set_meta
 from meshd.store.outbox import DeliveryRow, MessageRow
 from meshd.store.schema import APPLICATION_ID, MIGRATIONS
@@ -58,6 +58,8 @@ log = get_logger("app")
 
 SWEEP_S: Final = 60.0
 """How often what has expired is ended."""
+FORGET_MS: Final = 24 * 3600 * 1000
+"""How often marks are forgotten that no envelope can come for: it reads all of them."""
 RESTART_CAP_S: Final = 30.0
 DRAIN_S: Final = 3.0
 """How long stopping may take to finish what is under way."""
@@ -97,6 +99,7 @@ class App:
     _stop: trio.Event = field(default_factory=trio.Event)
     _unlocked: trio.Event = field(default_factory=trio.Event)
     _failures: int = 0
+    _forgot_ms: int = 0
 
     # Life.
 
@@ -221,10 +224,14 @@ class App:
             if not expires:
                 return [], forgotten
             expire_receipts(tx, now)
+            if now - self._forgot_ms > FORGET_MS:
+                forget_seen(tx, now)
             add_voids(tx, voids)
             return sent.expire_deliveries(tx, now), forgotten
 
         expired, forgotten = await self.node.db.write(work)
+        if expires and now - self._forgot_ms > FORGET_MS:
+            self._forgot_ms = now
         forgotten()
         self.voids.stored(voids)
         for msg_id in expired:

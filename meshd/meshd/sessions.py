@@ -20,7 +20,7 @@ from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.presence import SessionView
 from meshd.processes import ProcessTable, walk
-from meshd.status import Source, Status, renew, settle
+from meshd.status import Source, Status, renew, settle, word_of
 from meshd.store.sessions import SessionRow, put_session, read_sessions
 
 log = get_logger("sessions")
@@ -57,6 +57,10 @@ class Session:
     """How it wants its messages: push, inbox (only when it asks), or off (nothing; they wait)."""
     trouble: str = ""
     """Why messages do not reach it by push, for doctor."""
+    hooked: bool = False
+    """It runs our hooks."""
+    failure: str = ""
+    """Why its last turn failed, in Claude's word (`rate_limit`, `overloaded`…); empty when it did not."""
     stirred: trio.Event = field(default_factory=trio.Event)
     """Set, and made anew, when something changed that what waits for it may have waited for."""
 
@@ -284,7 +288,7 @@ class Sessions:
             return  # the pidfd tells of its end; an entry that is being rewritten is back at the next look
         self._update(session, found)
         if found.status is not None:
-            self.say_status(session, "idle" if found.is_idle else "working", Source.TRANSCRIPT)
+            self.say_status(session, word_of(found.status), Source.TRANSCRIPT)
         self._settle(session)
 
     def _update(self, session: Session, claude: ClaudeSession) -> None:

@@ -16,7 +16,7 @@ class Source(enum.IntEnum):
 
 
 class Status(NamedTuple):
-    """`word` is idle, working or dnd; since and renewed are epoch ms."""
+    """`word` is idle, working, waiting (for its person: a permission, a question) or dnd; since and renewed are epoch ms."""
 
     word: str
     source: Source
@@ -37,6 +37,11 @@ def renew(now_status: Status, word: str, source: Source, now_ms: int) -> Status:
     if source >= now_status.source or now_ms - now_status.renewed_ms > FRESH_MS:
         return Status(word, source, now_status.since_ms, now_ms)
     return now_status._replace(renewed_ms=now_ms)
+
+
+def word_of(registered: str) -> str:
+    """What the status in Claude's registry means. 2.1.329 writes `idle`, `busy`, and `waiting` before a permission prompt."""
+    return registered if registered in ("idle", "waiting") else "working"
 
 
 def settle(now_status: Status, now_ms: int, *, in_turn: bool) -> Status:

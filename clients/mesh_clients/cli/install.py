@@ -10,7 +10,7 @@ from mesh_clients.exits import finish
 from mesh_clients.install import changes, claude, programs, service
 from mesh_clients.install.documents import read_document
 from mesh_clients.install.record import Record
-from mesh_clients.render import say
+from mesh_clients.render import say, word
 from mesh_protocol.wire.errors import FAILED, OK, MeshError
 
 TYPE_CHECKING = False
@@ -40,8 +40,8 @@ def run(called: Invocation) -> int:
     if called.params.get("check"):
         return check(called, place)
     planned = [changes.plan_install(each, place.home, place.record.files.get(each.path)) for each in place.targets]
-    reason = "left out by --no-service" if called.params.get("no_service") else service.why_not(place.service)
-    with_service = not reason and not place.service.is_current
+    reason = why_no_service(called, place.service)
+    with_service = not reason and not place.service.is_current and not called.params.get("no_service")
     needed = with_service or any(change.needed for change in planned)
     if needed and not called.params.get("yes"):
         lines = [line for change in planned if change.needed for line in changes.show(change)]
@@ -49,7 +49,8 @@ def run(called: Invocation) -> int:
     for target, change in zip(place.targets, planned, strict=True):
         changes.install(target, place.home, place.record, change)
     trouble = service.install_service(place.service) if with_service else ""
-    notes = [*read_notes(place.paths), *([f"the service is not enabled: {trouble}"] if trouble else [])]
+    reason = reason or trouble
+    notes = read_notes(place.paths)
     files: list[JsonValue] = [{"path": change.path, "changed": change.needed} for change in planned]
     answer: dict[str, JsonValue] = {
         "changed": needed,
@@ -61,6 +62,13 @@ def run(called: Invocation) -> int:
     if not called.as_json:
         print_done(place, needed, reason, notes)
     return finish(answer, as_json=called.as_json)
+
+
+def why_no_service(called: Invocation, found: service.Service) -> str:
+    """Why no service is installed, empty where one is or will be."""
+    if found.is_there and (found.is_current or called.params.get("no_service")):
+        return ""
+    return "left out by --no-service" if called.params.get("no_service") else service.why_not(found)
 
 
 def ask(called: Invocation, lines: list[str]) -> None:
@@ -102,7 +110,9 @@ def print_done(place: Place, changed: bool, reason: str, notes: list[str]) -> No
     say("Installed. Restart the Claude Code sessions that run." if changed else "It is installed already.")
     if changed:
         say(f"What was there is kept in {place.record.folder}; mesh uninstall puts it back.")
-    say(f"Service: none, {reason}; mesh up starts the daemon by itself." if reason else f"Service: {place.service.name}")
+    say(
+        f"Service: none, {reason}; mesh up starts the daemon by itself." if reason else f"Service: {place.service.name}"
+    )
     for note in notes:
         say(f"Note: {note}")
 
@@ -127,7 +137,7 @@ def check(called: Invocation, place: Place) -> int:
     if not called.as_json:
         for row in rows:
             if isinstance(row, dict):
-                say(f"{'ok  ' if row['ok'] else 'BAD '}  {row['name']}: {row['text']} ({row['path']})")
+                say(f"{'ok  ' if row['ok'] else 'BAD '}  {word(row, 'name')}: {word(row, 'text')} ({word(row, 'path')})")
     answer: dict[str, JsonValue] = {"installed": good, "version": BUILD, "parts": rows}
     finish(answer, as_json=called.as_json)
     return OK if good else FAILED

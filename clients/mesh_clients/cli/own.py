@@ -20,9 +20,34 @@ VERBS: "dict[str, tuple[str, str, tuple[str, ...], tuple[Row, ...]]]" = {
         ("verb", "more"),
         (("verb", "", "text", (), "", "the command"), ("more", "", "text", (), "", "its second word, if it has one")),
     ),
+    "install": (
+        "",
+        "Set up Claude Code for this user: MCP server, hooks, status line; and the daemon as a service.",
+        (),
+        (
+            ("yes", "--yes", "on", (), False, "change the files without asking"),
+            ("no_service", "--no-service", "on", (), False, "install no service: mesh up starts the daemon by itself"),
+            ("check", "--check", "on", (), False, "change nothing; say what is installed, 1 if anything is missing"),
+        ),
+    ),
+    "uninstall": (
+        "",
+        "Take out what mesh install put in, and put back what was there. Messages and keys stay.",
+        (),
+        (("yes", "--yes", "on", (), False, "change the files without asking"),),
+    ),
+    "completion": (
+        "",
+        "Print the script that completes commands and names in a shell.",
+        ("shell",),
+        (
+            ("shell", "", "text", ("bash", "zsh", "fish"), None, "which shell"),
+            ("line", "--line", "text", (), "", "print what could stand at the end of this line, as the script asks it"),
+        ),
+    ),
     "mcp": (
         "",
-        "Speak MCP on standard input and output; Claude Code runs it (claude mcp add mesh -- mesh mcp).",
+        "Speak MCP on standard input and output; Claude Code runs it (mesh install).",
         (),
         (),
     ),
@@ -60,6 +85,9 @@ HANDLERS = {
     "unlock": "unlock",
     "version": "version",
     "help": "help",
+    "install": "install",
+    "uninstall": "uninstall",
+    "completion": "completion",
 }
 """The module of this folder that runs a verb; any other is printed by the table."""
 
@@ -70,6 +98,6 @@ ORDER = (
     ("Meshes", ("new", "invite", "join", "list")),
     ("Messages", ("peers", "send", "inbox", "message", "thread", "outbox", "outbox cancel", "outbox requeue")),
     ("Groups", ("group join", "group leave", "group list")),
-    ("This machine", ("status", "doctor", "sessions", "mode", "up", "down", "unlock", "version", "help")),
-    ("For Claude Code", ("mcp", "statusline", "hook")),
+    ("This machine", ("status", "doctor", "sessions", "mode", "up", "down", "unlock", "completion", "version", "help")),
+    ("For Claude Code", ("install", "uninstall", "mcp", "statusline", "hook")),
 )

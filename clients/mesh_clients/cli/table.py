@@ -252,7 +252,7 @@ VERBS: "dict[str, Entry]" = {
         '',
         '',
         'sessions',
-        ('session', 'mesh', 'status', 'mode', 'waiting', 'trouble'),
+        ('session', 'mesh', 'status', 'mode', 'rung', 'waiting', 'trouble'),
     ),
     'mode': (
         'session.mode',

@@ -4,7 +4,6 @@ The unit hides neither /tmp nor the home: the sessions' sockets and transcripts 
 """
 
 import os
-import plistlib
 import shutil
 import subprocess
 import sys
@@ -91,6 +90,8 @@ def quote_word(word: str) -> str:
 
 def write_plist(label: str, command: tuple[str, ...], home: str) -> bytes:
     """The agent's property list. launchd.plist(5): started again unless it ended with 0, at most every 10 s."""
+    import plistlib
+
     agent: dict[str, object] = {
         "Label": label,
         "ProgramArguments": [*command],
@@ -121,11 +122,14 @@ def why_not(service: Service) -> str:
 
 
 def install_service(service: Service) -> str:
-    """Write its file and have it started at login. Returns what went wrong, empty for nothing. Raises `MeshError`."""
+    """Write its file and have it started at login. Returns what went wrong: then there is none. Raises `MeshError`."""
     replace_file(service.path, service.text)
     if service.launchd:
         return ""  # every file in that folder is loaded at login
-    return tell("systemctl", "--user", "daemon-reload") or tell("systemctl", "--user", "enable", service.name)
+    trouble = tell("systemctl", "--user", "daemon-reload") or tell("systemctl", "--user", "enable", service.name)
+    if trouble:
+        remove_file(service.path)
+    return trouble
 
 
 def start_service(service: Service) -> str:

@@ -1,11 +1,10 @@
 """Brings stored messages to the session that is to see them, by the first rung that works, and says shown only on evidence.
 
-Rungs that are built: the session's own inbox socket, and pull (`check_messages`, `mesh inbox`). What is pushed when is
-decided in `gate`; here it is done. Nothing is polled where something tells: a message, a change of status or mode, and
-evidence each stir the session's worker.
+Rungs: the session's inbox socket (here), its hooks (`handing`), and pull (`check_messages`, `mesh inbox`). What is pushed
+when is decided in `gate`. Nothing is polled where something tells: a message, a change of status or mode, evidence.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
@@ -20,7 +19,8 @@ from meshd.claude.marks import Mark, PushId, new_mark, new_push_id
 from meshd.contents import announce
 from meshd.deliver.digest import DIGEST_SENDER, MAX_NAMED, write_digest
 from meshd.deliver.digest import Line as DigestLine
-from meshd.deliver.gate import EVERY_LANE, NO_LANE, URGENT, Demote, Show, Step, Sum, Wait, Waiting, choose
+from meshd.deliver.fates import ENDINGS
+from meshd.deliver.gate import EVERY_LANE, NO_LANE, URGENT, Budgets, Demote, Show, Step, Sum, Wait, Waiting, choose
 from meshd.deliver.line import RETRY_S, Line
 from meshd.deliver.replies import Replies, Send
 from meshd.deliver.watch import Expected, Watch
@@ -38,20 +38,6 @@ EVIDENCE_S: Final = 60.0
 HANDED_S: Final = 120.0
 """A message that a tool call returned is not given again for so long, unless it is asked for by its id."""
 DEMOTED: Final = f"demoted to next: more than {URGENT} now a minute"
-"""What a sender is told whose `now` waits as `next` does."""
-FATES: Final[Mapping[Fate, str]] = {
-    Fate.HELD: "the session holds it; crossSessionInbound=accept shows it",
-    Fate.REFUSED: "the session refuses peers: set crossSessionInbound=accept",
-    Fate.DROPPED: "the session dropped it: too much at once; it is tried again",
-    Fate.EXPIRED: "the session held it too long; it waits until it asks",
-}
-"""What a sender is told, in at most 64 bytes, with the setting of Claude Code that changes it."""
-TROUBLES: Final[Mapping[Fate, str]] = {
-    Fate.HELD: "held_by_session",
-    Fate.REFUSED: "refused_by_session",
-    Fate.DROPPED: "dropped_by_session",
-    Fate.EXPIRED: "expired_in_session",
-}
 MAX_TAKEN_UP: Final = 1_000
 """Messages that are brought to a session when it comes; what is behind them it gets by asking."""
 
@@ -95,13 +81,13 @@ class Ladder:
         """A session came, or came back in another process: what waits for it goes out."""
         self._lines.pop(session.key, None)
         session.stir()  # the worker of an earlier process ends
-        rows = store.session_rows(self.node.db.reader, session.key, session.name, None, None, MAX_TAKEN_UP)
-        self._kept.difference_update(row.row for row in rows)  # what the earlier process held is gone with it
-        self.take_up(session)
+        self.take_up(session, anew=True)
 
-    def take_up(self, session: Session) -> None:
-        """Bring to a live session all that waits for it."""
+    def take_up(self, session: Session, *, anew: bool = False) -> None:
+        """Bring to a live session all that waits for it. `anew`: what its earlier process held is gone with that."""
         rows = store.session_rows(self.node.db.reader, session.key, session.name, None, None, MAX_TAKEN_UP)
+        if anew:
+            self._kept.difference_update(row.row for row in rows)
         for row in rows:
             self._enqueue(row)
 
@@ -119,13 +105,21 @@ class Ladder:
         session = self._session_for(row)
         if session is None:
             return
-        line = self._lines.get(session.key)
-        if line is None:
-            line = self._lines[session.key] = Line(session)
+        line = self._line(session)
         line.add(Waiting(row.row, row.lane, row.from_member))
         if not line.served:
             line.served = True
             self._nursery.start_soon(self._serve_safely, line)
+
+    def _line(self, session: Session) -> Line:
+        line = self._lines.get(session.key)
+        if line is None:
+            line = self._lines[session.key] = Line(session)
+        return line
+
+    def budgets(self, session: Session) -> Budgets:
+        """What the session may still be shown, by whatever way."""
+        return self._line(session).budgets
 
     def _session_for(self, row: InboxRow) -> Session | None:
         """The live session a message belongs to; the person's own messages go to his only live session, if there is one
@@ -225,7 +219,7 @@ class Ladder:
             case Show(message):
                 mark, push_id = self._names()
                 sender = self._sender_of(rows[0])
-                framed = frame_message(sender, rows[0].msg_id.hex(), mark, announce(self.reading.said_by(rows[0])))
+                framed = self.frame(rows[0], mark)
                 expected = Expected(row=message.row, push_id=str(push_id), mark=str(mark))
                 if not framed.whole:  # known before its evidence can be found
                     self._previewed.add(message.row)
@@ -244,6 +238,10 @@ class Ladder:
     def _names(self) -> tuple[Mark, PushId]:
         rng = self.node.seams.rng
         return new_mark(rng), new_push_id(rng)
+
+    def frame(self, row: InboxRow, mark: Mark) -> Framed:
+        """A message as its session is to read it."""
+        return frame_message(self._sender_of(row), row.msg_id.hex(), mark, announce(self.reading.said_by(row)))
 
     def _sender_of(self, row: InboxRow) -> Sender:
         mesh = self.node.meshes[row.mesh]
@@ -315,19 +313,17 @@ class Ladder:
         expected = watch.find(receipt.push_id) if watch is not None else None
         if watch is None or expected is None:
             return  # it was shown already, or is none of ours
-        fate = receipt.fate
-        session.trouble = TROUBLES[fate]
+        ending = ENDINGS[receipt.fate]
+        session.trouble = ending.trouble
         self.node.events.publish("unconfirmed", session=session.name)
-        line = self._lines.get(session.key)
-        if line is not None and fate is Fate.DROPPED:
-            line.not_before = trio.current_time() + RETRY_S
+        if receipt.fate is Fate.DROPPED:
+            self._line(session).not_before = trio.current_time() + RETRY_S
         row = store.read_row(self.node.db.reader, expected.row) if expected.row else None
         if row is not None:
-            (self._kept.add if fate in (Fate.HELD, Fate.REFUSED) else self._kept.discard)(row.row)
-            state = fate.value if fate in (Fate.HELD, Fate.REFUSED) else "stored"
-            await self.reading.mark_fate(row, state, session.name, FATES[fate])
-        expected.settle(fate)
-        if fate is not Fate.HELD:
+            (self._kept.add if ending.kept else self._kept.discard)(row.row)
+            await self.reading.mark_fate(row, ending.state, session.name, ending.reason)
+        expected.settle(receipt.fate)
+        if receipt.fate is not Fate.HELD:
             watch.forget(expected)
 
     async def _found(self, expected: Expected, how: str, turn: bool) -> None:
@@ -343,6 +339,8 @@ class Ladder:
             await self.reading.mark_turn(row, now, name, how)
             return
         await self.reading.mark_shown(row, now, name, how)
+        if session is not None and expected.push_id:
+            session.trouble = ""
         self._forget(row)
 
     def _forget(self, row: InboxRow) -> None:
@@ -363,6 +361,18 @@ class Ladder:
         """Whether a message was given to its session by a tool call lately; it is not given again meanwhile."""
         until = self._handed.get(number, 0.0)
         return until > trio.current_time()
+
+    def is_free(self, session: Session, number: int) -> bool:
+        """Whether a message is not on its way to its session already."""
+        underway = {expected.row for expected in self._line(session).awaited}
+        return number not in underway | self._kept | self._previewed | self._summed and not self.is_handed(number)
+
+    def handed(self, session: Session, expected: Expected, *, whole: bool) -> None:
+        """A hook of the session is about to take a message along."""
+        self._handed[expected.row] = trio.current_time() + HANDED_S
+        if not whole:  # it is shown when the rest is fetched
+            self._previewed.add(expected.row)
+        self.watch(session).expect(expected)
 
     def note_part(self, number: int, start: int, end: int, size: int) -> bool:
         """A tool call returns the characters `start` to `end` of a message; whether its session has them all now."""

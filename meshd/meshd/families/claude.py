@@ -1,25 +1,13 @@
 """What the thin clients inside Claude Code ask: a status line, a hook's event, an MCP connection."""
 
-import json
-from typing import Final
-
 from mesh_protocol.io.connection import Reply
 from mesh_protocol.op import write_answer
 from mesh_protocol.ops.claude import Hook, McpAnswer, McpOpen, StatusLine, TextAnswer
+from meshd.claude.hooks import parse_hook, write_context
+from meshd.deliver.handing import context_for
 from meshd.local.dispatch import Call, handles
 from meshd.status import Source
 from meshd.statusline import compose
-
-MAX_HOOK: Final = 1024 * 1024
-STATUS: Final = {
-    "UserPromptSubmit": "working",
-    "PreToolUse": "working",
-    "PostToolUse": "working",
-    "SubagentStart": "working",
-    "Stop": "idle",
-    "StopFailure": "idle",
-}
-"""What an event says about its session. Others only show that it lives."""
 
 
 @handles(StatusLine)
@@ -35,24 +23,18 @@ async def take_hook(call: Call, request: Hook) -> Reply:
     quiet = Reply(write_answer(TextAnswer(exit=0)))
     if app.locked:
         return quiet
-    event = _event_of(call.body)
+    event = parse_hook(call.body)
     session = await app.sessions.register(call.caller.pid, request.env)
     if session is None:
         return quiet
     app.sessions.look(session)
-    word = STATUS.get(event)
+    session.hooked = session.hooked or bool(event.name)
+    word = event.word
     if word is not None:
+        session.failure = event.error if event.name == "StopFailure" else ""
         app.sessions.say_status(session, word, Source.HOOK)
-    return quiet
-
-
-def _event_of(body: bytes) -> str:
-    try:
-        told = json.loads(body[:MAX_HOOK])
-    except (ValueError, RecursionError):
-        return ""
-    name = told.get("hook_event_name") if isinstance(told, dict) else None
-    return name if isinstance(name, str) else ""
+    context = context_for(app.ladder, session, event)
+    return Reply(write_answer(TextAnswer(exit=0)), write_context(event, context)) if context else quiet
 
 
 @handles(McpOpen)

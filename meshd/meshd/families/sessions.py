@@ -4,6 +4,7 @@ from typing import Final
 
 from mesh_protocol.ops.sessions import ListSessions, SessionsAnswer, SessionState, SetMode
 from mesh_protocol.wire.errors import MeshError
+from meshd.deliver.rungs import rung_of
 from meshd.local.dispatch import Call, handles
 from meshd.sessions import Session
 from meshd.store.sessions import count_unshown
@@ -61,4 +62,5 @@ def _state(call: Call, session: Session) -> SessionState:
         mode=session.mode,
         waiting=count_unshown(call.app.node.db.reader, session.key),
         trouble=session.trouble,
+        rung=rung_of(session, call.app.ladder.inboxes.uid),
     )

@@ -58,6 +58,15 @@ def mark_seen(tx: apsw.Connection, from_device: bytes, msg_id: bytes, at_ms: int
     return tx.changes() > 0
 
 
+SEEN_MS: Final = 60 * 24 * 3600 * 1000
+"""Twice as long as any message waits."""
+
+
+def forget_seen(tx: apsw.Connection, now_ms: int) -> None:
+    """Marks of envelopes that no broker holds any more."""
+    tx.execute("DELETE FROM seen WHERE at_ms<?", (now_ms - SEEN_MS,))
+
+
 def add_inbox(tx: apsw.Connection, row: InboxRow) -> int:
     """Store a message; returns its row number. `row.row` is ignored."""
     names = _COLUMNS.partition(", ")[2]

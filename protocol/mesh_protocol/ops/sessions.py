@@ -17,7 +17,8 @@ SessionArg = Annotated[
 
 class SessionState(Answer, frozen=True):
     """A live session. `waiting` counts its messages that it was not shown; `mode` is how it wants them: push, inbox (only
-    when it asks) or off (they wait). `trouble` says why pushing does not work, empty when it does.
+    when it asks) or off (they wait). `rung` is the way they take: inbox (its own socket), hook (context of its hooks) or pull
+    (it asks). `trouble` says why pushing does not work, empty when it does.
     """
 
     session: str
@@ -26,6 +27,7 @@ class SessionState(Answer, frozen=True):
     mode: str
     waiting: int
     trouble: str
+    rung: str = ""
 
 
 class SessionsAnswer(Answer, frozen=True):
@@ -40,7 +42,9 @@ class SessionsAnswer(Answer, frozen=True):
     answer=SessionsAnswer,
     tier=Tier.AGENT,
     drops_unknown=True,
-    command=Command("sessions", rows="sessions", columns=("session", "mesh", "status", "mode", "waiting", "trouble")),
+    command=Command(
+        "sessions", rows="sessions", columns=("session", "mesh", "status", "mode", "rung", "waiting", "trouble")
+    ),
 )
 class ListSessions(Request, frozen=True):
     """List the agent sessions of this machine, how they want their messages, and how many wait."""

@@ -169,3 +169,18 @@ async def test_ids_that_begin_alike_are_told_apart(world: World) -> None:
     assert error.code == "ambiguous_id"
     assert error.data["candidates"] == sorted([twin.hex(), sent[0]["id"]])
     assert await ann.refusal("message.send", to="bob", message="x", reply_to=sent[0]["id"][:8]) == "ambiguous_id"
+
+
+async def test_marks_of_second_arrivals_are_kept_for_sixty_days_and_not_for_ever(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    await ann.send("bob", "hello", wait="stored")
+    marks = "SELECT count(*) FROM seen WHERE at_ms<?"
+    sent = bob.clock() + 1
+    for days, left in ((59, 1), (61, 0)):
+        for clock in (ann.clock, bob.clock, next(iter(world.network.brokers.values())).clock):
+            clock.off_ms = days * 86_400_000
+        await bob.restart()
+        await bob.until_online()
+        await world.settle(65)
+        assert bob.app.node.db.reader.execute(marks, (sent,)).get == left
+    assert await bob.read() == ["hello"], "the message itself stays"

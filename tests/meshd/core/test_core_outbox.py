@@ -154,7 +154,7 @@ async def test_a_full_outbox_refuses_and_drops_nothing(world: World) -> None:
     web = await ann.claude("web")
     local = await ann.send("ann/web", "not through the broker")
     assert local["state"] in ("stored", "shown", "turn_started")
-    assert web.seen != []
+    await world.until(lambda: web.seen != [], what="the session saw it")
     await world.plug(ann)
     assert await bob.read(wait_s=10) == ["message 0", "message 1", "message 2"]
     await ann.send("bob", "room again", wait="stored")

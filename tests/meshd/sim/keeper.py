@@ -10,7 +10,7 @@ from typing import Final
 
 import trio
 
-from sim.crashes import DIED, Trap
+from sim.crashes import Trap
 from world.broker import BrokerHouse
 from world.machine import Machine
 from world.power import PowerDisk
@@ -163,8 +163,3 @@ def copy_home(home: Path, into: Path) -> None:
         return [name for name in names if name.endswith("-shm") or (Path(folder) / name).is_socket()]
 
     shutil.copytree(home, into, ignore=skipped)
-
-
-def died_at() -> dict[str, int]:
-    """How often somebody died at each crash point."""
-    return dict(DIED)

@@ -1,6 +1,7 @@
 """A mesh of a few machines and one broker, its people and agents, and everything that can be done to them."""
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -91,8 +92,6 @@ class Story:
             self.machines.append(machine)
             self.world.machines[name] = machine
         else:
-            import shutil
-
             shutil.rmtree(machine.paths.data)
             copy_home(home, machine.paths.data)
         await machine.start()

@@ -33,6 +33,11 @@ class Claude:
         """Begins a turn after what it was shown."""
         self.busy = False
         self.inbox = inbox
+        self.inbound = "accept"
+        """Its setting for messages of other sessions: accept, hold, refuse; or drop, as it does with too many."""
+        self.addresses: list[str] = []
+        """Where each pushed message said that it can be answered."""
+        self.held: list[dict[str, Any]] = []
         self.seen: list[str] = []
         """Bodies that came into the conversation."""
         self.session_id = session_id or _uuid(machine.rng(16))
@@ -150,11 +155,68 @@ class Claude:
         if data and self.attentive:
             line = json.loads(data)
             content: str = line["message"]["content"]
-            push = {"id": line["msg_id"], "body": content.partition("\n")[2].rpartition("\n")[0]}
-            if self.busy:
+            push = {"id": line["msg_id"], "body": content.partition("\n")[2].rpartition("\n")[0], "from": line["from"]}
+            self.addresses.append(line["from"])
+            if self.inbound != "accept":
+                await self._put_aside(push)
+            elif self.busy:
                 self._waiting.append(push)
             else:
                 self._take(push)
+
+    async def _put_aside(self, push: dict[str, Any]) -> None:
+        """Not shown, which is told to the address that it came from, if that is one."""
+        if self.inbound == "hold":
+            self.held.append(push)
+        told = {
+            "hold": {"status": "held"},
+            "refuse": {"status": "expired", "status_detail": "refused"},
+            "drop": {"status": "dropped", "drop_reason": "queue_full"},
+        }[self.inbound]
+        await self._tell(push, told)
+
+    async def _tell(self, push: dict[str, Any], told: dict[str, str]) -> None:
+        line = {"type": "control", "action": "peer_message_status", "orig_msg_id": push["id"], "msgV": 1, **told}
+        if push["from"].startswith("uds:"):
+            await self.speak(push["from"], line)
+
+    def let_through(self) -> None:
+        """Its person lets in what is held."""
+        held, self.held = self.held, []
+        for push in held:
+            self._take(push)
+
+    async def let_expire(self) -> None:
+        """What is held was not looked at in time."""
+        held, self.held = self.held, []
+        for push in held:
+            await self._tell(push, {"status": "expired"})
+
+    async def send_message(self, to: str, message: str, msg_id: str = "") -> None:
+        """Its agent uses Claude's own SendMessage tool."""
+        tag = f'<cross-session-message from="uds:{self._socket}" hop-chain="0" from-name="x" from-mode="prompting">'
+        content = f"{tag}\n{message}\n</cross-session-message>"
+        msg_id = msg_id or _uuid(self.machine.rng(16))
+        line = {"msgV": 1, "msg_id": msg_id, "type": "user", "message": {"role": "user", "content": content}}
+        await self.speak(to, line)
+
+    async def speak(self, to: str, line: dict[str, Any], *, pid: int = 0) -> None:
+        """Write a line to an address, as the process `pid` (its own), and wait until the other side has closed."""
+        own = self._socket.with_name(f"{pid or self.pid}.out{next(self._tools)}")
+        with trio.socket.socket(socket.AF_UNIX) as sock:
+            with socket.socket(fileno=sock.fileno()) as plain:  # trio's own bind would do it in a thread
+                plain.bind(str(own))
+                plain.detach()
+            await sock.connect(to.removeprefix("uds:"))
+            own.unlink()
+            stream = trio.SocketStream(sock)
+            try:
+                await stream.send_all(json.dumps(line).encode() + b"\n")
+                await stream.send_eof()
+                while await stream.receive_some(4096):
+                    pass
+            except trio.BrokenResourceError:
+                pass  # closed unread
 
     def _take(self, push: dict[str, Any]) -> None:
         self.seen.append(push["body"])
@@ -209,10 +271,25 @@ class Claude:
         result: dict[str, Any] = answer["result"]
         return result
 
-    async def hook(self, event: str) -> None:
-        """A hook of this session runs `mesh hook`."""
+    async def hook(self, event: str, *, proof: bool = True, **told: str) -> str:
+        """A hook of this session runs `mesh hook`; the context it answers with. With `proof` that comes into the
+        conversation, which is what the daemon takes as evidence."""
         talk = await self.machine.talk_of(self._shim)
-        await talk.call("hook", env=self.env, body=json.dumps({"hook_event_name": event}).encode())
+        body = json.dumps({"hook_event_name": event, **told}).encode()
+        answer = (await talk.call("hook", env=self.env, body=body)).get("body", b"")
+        context: str = json.loads(answer)["hookSpecificOutput"]["additionalContext"] if answer else ""
+        if context and proof:
+            self.write_context(event, context)
+        return context
+
+    def write_context(self, event: str, context: str) -> None:
+        """What a hook answered came into the conversation."""
+        attachment = {"type": "hook_additional_context", "content": [context], "hookEvent": event}
+        self._write({"type": "attachment", "attachment": attachment})
+
+    def answer(self) -> None:
+        """The model said something."""
+        self._write({"type": "assistant"})
 
     async def shell(self) -> Talk:
         """A connection of a command that the session's Bash tool runs."""

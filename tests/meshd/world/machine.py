@@ -211,7 +211,8 @@ class Machine:
     def connect_surroundings(self) -> None:
         """Give the daemon this world's network and sockets."""
         self.app.brokers.network = partial(self.world.network.connect, self.name)
-        self.app.ladder.inboxes = Inboxes(os.geteuid(), self.processes, credentials=_listener_of)
+        inboxes = Inboxes(os.geteuid(), self.processes, credentials=_peer_of)
+        self.app.ladder.inboxes = self.app.ladder.replies.inboxes = inboxes
 
     async def _run(self, app: App, listener: socket.socket) -> None:
         await app.run(listener)
@@ -320,6 +321,6 @@ def _no_passphrase(passphrase: object, salt: bytes) -> bytes:
     raise AssertionError("no passphrase protects these keys")
 
 
-def _listener_of(sock: trio.socket.SocketType) -> Credentials:
-    """Whose inbox it is: in a world one process stands for all, and the socket's name says for which."""
+def _peer_of(sock: trio.socket.SocketType) -> Credentials:
+    """Whose socket is at the other end: in a world one process stands for all, and the socket's name says for which."""
     return Credentials(int(Path(str(sock.getpeername())).stem), os.geteuid())

@@ -1,0 +1,148 @@
+"""`mesh completion`: what could stand at the end of a line, and that a real shell puts it there."""
+
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from client_kit.answers import result
+from client_kit.programs import mesh
+from client_kit.scripted import Scripted
+
+PEERS = {"peers": [{"to": name} for name in ("bob", "bob/web", "anna", "x;rm -rf", "-rf", "$(id)", "a\x1b[31m")]}
+
+
+def words(environ: dict, line: str, shell: str = "fish") -> list[str]:
+    ran = mesh(environ, "completion", shell, f"--line={line}")
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    return [each.partition("\t")[0] for each in ran.stdout.decode().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("mesh sta", {"status", "statusline"}),
+        ("mesh --json un", {"uninstall", "unlock"}),
+        ("mesh gr", {"group"}),
+        ("mesh group ", {"join", "leave", "list"}),
+        ("mesh outbox c", {"cancel"}),
+        ("mesh install --n", {"--no-service", "--no-start"}),
+        ("mesh send bob hi --priority ", {"now", "next", "low"}),
+        ("mesh send bob hi --priority=ne", {"--priority=next"}),
+        ("mesh completion ", {"bash", "zsh", "fish"}),
+        ("mesh help upd", set()),
+        ("mesh help u", {"up", "unlock", "uninstall"}),
+        ("mesh nonsense ", set()),
+        ("mesh send 'an open quote", set()),
+        ("mesh", set()),
+        ("", set()),
+    ],
+)
+def test_words_of_the_table_are_offered(environ: dict, home: Path, line: str, expected: set[str]) -> None:
+    assert set(words(environ, line)) == expected
+    assert os.listdir(home) == [], "no daemon is started"
+
+
+def test_every_flag_of_every_command_is_offered(environ: dict) -> None:
+    assert {"--wait", "--priority", "--json", "--mesh"} <= {*words(environ, "mesh send -")}
+
+
+def test_live_names_are_offered_where_they_belong(scripted: Scripted, environ: dict) -> None:
+    scripted.on_request["peer.list"] = result(PEERS)
+    scripted.on_request["group.list"] = result({"members": [{"group": "web/ui"}, {"group": "web/ui"}]})
+    scripted.on_request["session.list"] = result({"sessions": [{"session": "web"}]})
+    scripted.on_request["mesh.list"] = result({"meshes": [{"mesh": "team"}]})
+    scripted.start()
+    assert words(environ, "mesh send ") == ["bob", "bob/web", "anna"], "what a shell would act on is left out"
+    assert words(environ, "mesh send bob,an") == ["bob,anna"]
+    assert words(environ, "mesh send bob,@") == ["bob,@web/ui"]
+    assert words(environ, "mesh send --priority now b") == ["bob", "bob/web"]
+    assert words(environ, "mesh send bob ") == []
+    assert words(environ, "mesh group join w") == ["web/ui"]
+    assert words(environ, "mesh group join web --session ") == ["web"]
+    assert words(environ, "mesh mode push --session w") == ["web"]
+    assert words(environ, "mesh peers --mesh ") == ["team"]
+
+
+def test_a_daemon_that_does_not_answer_holds_nobody_up(scripted: Scripted, environ: dict) -> None:
+    scripted.start()
+    mesh(environ, "version")  # byte-code is written
+    times = []
+    for _ in range(5):
+        start = time.monotonic()
+        assert words(environ, "mesh send ") == []
+        times.append(time.monotonic() - start)
+    assert len(scripted.requests) >= 5
+    bare = min(run_time([sys.executable, "-c", "pass"]) for _ in range(5))
+    assert min(times) < 0.1 + 6 * bare, "80 ms of waiting and a short command's start"
+
+
+def run_time(command: list[str]) -> float:
+    start = time.monotonic()
+    subprocess.run(command, check=True)
+    return time.monotonic() - start
+
+
+def test_each_shell_gets_words_in_its_own_form(scripted: Scripted, environ: dict) -> None:
+    assert mesh(environ, "completion", "zsh", "--line=mesh vers").stdout == b"version:Print the version.\n"
+    assert mesh(environ, "completion", "fish", "--line=mesh vers").stdout == b"version\tPrint the version.\n"
+    assert words(environ, "mesh send bob hi --priority=ne", "bash") == ["next"]
+    scripted.on_request["group.list"] = result({"members": [{"group": "web/ui"}]})
+    scripted.start()
+    assert words(environ, "mesh send bob,@we", "bash") == ["@web/ui"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_script_is_printed_for_each_shell(environ: dict, shell: str) -> None:
+    script = mesh(environ, "completion", shell).stdout.decode()
+    assert f"completion {shell} --line=" in script
+    if shutil.which(shell):
+        assert subprocess.run([shell, "-n", "-c", script]).returncode == 0
+
+
+def test_bash_completes_on_the_tab_key(scripted: Scripted, environ: dict, tmp_path: Path) -> None:
+    scripted.on_request["peer.list"] = result({"peers": [{"to": "bob/web"}, {"to": "anna"}]})
+    scripted.on_request["group.list"] = result({"members": [{"group": "web/ui"}]})
+    scripted.start()
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    script = Path(sys.executable).with_name("mesh")
+    (folder / "mesh").symlink_to(script)
+    shell = {**environ, "PATH": f"{folder}:{environ['PATH']}", "TERM": "dumb", "PS1": "$ "}
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        ["bash", "--norc", "--noprofile", "-i"], env=shell, stdin=theirs, stdout=theirs, stderr=theirs, process_group=0
+    )
+    os.close(theirs)
+    try:
+        os.write(ours, b"bind 'set bell-style none'; source <(mesh completion bash); printf 'rea%s\\n' dy\n")
+        read_until(ours, b"ready")
+        for typed, completed in [
+            (b"mesh vers", b"mesh version"),
+            (b"mesh send bob,an", b"mesh send bob,anna"),
+            (b"mesh send @w", b"mesh send @web/ui"),
+            (b"mesh send bob,@w", b"mesh send bob,@web/ui"),
+            (b"mesh send x y --priority=ne", b"mesh send x y --priority=next"),
+        ]:
+            os.write(ours, typed + b"\t\x01echo \r")
+            read_until(ours, b"\n" + completed + b"\r")
+    finally:
+        process.kill()
+        process.wait(10)
+        os.close(ours)
+
+
+def read_until(terminal: int, wanted: bytes) -> None:
+    """Read what the terminal shows until `wanted` is there."""
+    seen = b""
+    deadline = time.monotonic() + 15
+    while wanted not in seen:
+        ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"{wanted!r} is not in {seen!r}"
+        seen += os.read(terminal, 4096)

@@ -1,0 +1,149 @@
+"""What an install makes of Claude Code's files, as values: everything of others stays, ours goes in once and out again."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mesh_clients.install import claude, documents, programs
+from mesh_protocol.wire.errors import MeshError
+
+THEIRS = {"type": "command", "command": "echo \"it's mine\" 'and' $HOME; cat >/dev/null", "padding": 2}
+SETTINGS = {
+    "model": "opus",
+    "hooks": {
+        "Stop": [{"matcher": "", "hooks": [{"type": "command", "command": "say done"}]}],
+        "PreToolUse": [{"matcher": "Bash", "hooks": [{"type": "http", "url": "http://127.0.0.1:1"}]}],
+    },
+    "env": {"A": "b"},
+}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        SETTINGS,
+        SETTINGS | {"statusLine": THEIRS},
+        {"hooks": {}},
+        {"hooks": {"Stop": []}},
+        {"statusLine": {"type": "command", "command": "mesh statusline"}},
+        {"hooks": {"Stop": [{"hooks": []}]}},
+    ],
+)
+@pytest.mark.parametrize("home", ["", "/somewhere else/it's"])
+def test_what_is_put_in_comes_out_again(settings: dict, home: str) -> None:
+    added = claude.add_settings(settings, home)
+    assert added["hooks"].keys() >= claude.EVENTS.keys()
+    assert claude.strip_settings(added, settings) == settings
+    assert json.loads(json.dumps(added)) == added
+
+
+def test_without_a_memory_the_users_status_line_comes_back_out_of_ours() -> None:
+    added = claude.add_settings({"statusLine": THEIRS | {"refreshInterval": 3}}, "")
+    assert added["statusLine"]["refreshInterval"] == 3
+    assert claude.strip_settings(added) == {"statusLine": THEIRS | {"refreshInterval": 3}}
+
+
+def test_others_hooks_stay_in_their_order_before_ours() -> None:
+    added = claude.add_settings(SETTINGS, "")
+    assert added["hooks"]["Stop"][0] == SETTINGS["hooks"]["Stop"][0]
+    assert len(added["hooks"]["Stop"]) == 2
+    assert added["hooks"]["PreToolUse"] == SETTINGS["hooks"]["PreToolUse"]
+    assert added["model"] == "opus"
+
+
+def test_a_handler_that_somebody_put_beside_ours_is_kept() -> None:
+    added = claude.add_settings({}, "")
+    mine = {"type": "command", "command": "true"}
+    added["hooks"]["Stop"][0]["hooks"].append(mine)
+    assert claude.strip_settings(added) == {"hooks": {"Stop": [{"hooks": [mine]}]}}
+
+
+def test_the_parts_of_another_installation_are_known_as_ours() -> None:
+    elsewhere = json.loads(json.dumps(claude.add_settings(SETTINGS, "/old")).replace(sys.prefix, "/gone"))
+    assert claude.strip_settings(elsewhere, SETTINGS) == SETTINGS
+
+
+def test_the_status_line_prints_the_users_own_lines_and_then_ours() -> None:
+    line = claude.status_line({"type": "command", "command": "sed s/^/got:/; printf 'no end'"}, "")
+    ours = " ".join(programs.hot_command("statusline", ""))
+    command = str(line["command"]).replace(ours, "wc -c")
+    done = subprocess.run(["sh", "-c", command], input=b'{"a":"b"}', capture_output=True, check=True)
+    first, second = done.stdout.decode().splitlines()
+    assert (first, second.strip()) == ('got:{"a":"b"}no end', "9")
+
+
+@pytest.mark.parametrize("theirs", ["exit 3", "true", "kill $$"])
+def test_a_users_command_that_fails_or_says_nothing_does_not_blank_ours(theirs: str) -> None:
+    line = claude.status_line({"type": "command", "command": theirs}, "")
+    command = str(line["command"]).replace(" ".join(programs.hot_command("statusline", "")), "echo ours")
+    done = subprocess.run(["sh", "-c", command], input=b"{}", capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"ours\n")
+
+
+def test_the_home_is_named_in_every_command() -> None:
+    added = claude.add_settings({}, "/a b")
+    assert added["hooks"]["Stop"][0]["hooks"][0]["args"][-2:] == ["--home", "/a b"]
+    assert added["statusLine"]["command"].endswith("statusline --home '/a b'")
+    assert claude.add_server({}, "/a b")["mcpServers"]["mesh"]["args"][-3:] == ["mcp", "--home", "/a b"]
+
+
+@pytest.mark.parametrize("state", [{}, {"mcpServers": {}}, {"mcpServers": {"x": {"command": "x"}}, "n": 1}])
+def test_the_server_goes_in_and_out(state: dict) -> None:
+    assert claude.strip_server(claude.add_server(state, ""), state) == state
+
+
+def test_a_server_that_the_user_added_by_name_is_replaced_and_comes_back() -> None:
+    state = {"mcpServers": {"mesh": {"type": "stdio", "command": "mesh", "args": ["mcp"], "env": {}}}}
+    added = claude.add_server(state, "")
+    assert added != state
+    assert claude.strip_server(added, state) == state
+
+
+def test_a_strangers_server_of_the_same_name_is_not_touched() -> None:
+    with pytest.raises(MeshError, match="claude mcp remove mesh"):
+        claude.add_server({"mcpServers": {"mesh": {"command": "/usr/bin/other", "args": ["mcp"]}}}, "")
+
+
+@pytest.mark.parametrize("settings", [{"hooks": []}, {"hooks": {"Stop": {}}}, {"hooks": {"SessionStart": "x"}}])
+def test_settings_of_another_shape_are_refused(settings: dict) -> None:
+    with pytest.raises(MeshError, match="mend it"):
+        claude.add_settings(settings, "")
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (b"{", "is not JSON .line 1"),
+        (b'{"a": 1, // no\n}', "is not JSON"),
+        (b"[1]", "holds no JSON object"),
+        (b'{"a": NaN}', "out of range"),
+        (b'{"a": 1e999}', "out of range"),
+        (b'{"a": {"b": 1, "b": 2}}', "'b' is there twice"),
+        (b"\xff\xfe", "is not UTF-8"),
+        (b'{"a":' + b"[" * 100_000, "cannot be kept"),
+    ],
+)
+def test_what_could_not_be_written_back_is_refused(raw: bytes, why: str) -> None:
+    with pytest.raises(MeshError, match=why) as caught:
+        documents.parse("settings.json", raw)
+    assert "left as it is" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{\n  "a": 1\n}\n',
+        b'{\n    "a": [\n        1.5\n    ]\n}',
+        b'{\n\t"a": "\xc3\xa4"\n}',
+        b'{"a": 1, "b": {}}',
+        b'\xef\xbb\xbf{\n  "a": null\n}',
+        b'{"a": "\\ud800"}',
+        b'{\n  "n": 123456789012345678901234567890\n}\n',
+    ],
+)
+def test_a_file_keeps_its_style(raw: bytes) -> None:
+    assert documents.write_like(documents.parse("x", raw), raw) == raw

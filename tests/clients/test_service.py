@@ -1,0 +1,195 @@
+"""The user service: its files, and what the service manager is told, by one that keeps a log and starts what it is told to."""
+
+import json
+import plistlib
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from client_kit.programs import mesh
+from mesh_clients.install import service
+
+STAND_IN = """\
+#!{python}
+import pathlib, shlex, subprocess, sys
+folder = pathlib.Path(__file__).parent
+words = sys.argv[1:]
+with (folder / "told").open("a") as told:
+    told.write(" ".join(words) + "\\n")
+if (folder / "refuses").exists() and (folder / "refuses").read_text() in words:
+    sys.exit("Failed to do it:\\n no bus")
+if "start" in words:
+    unit = pathlib.Path({units!r}, words[-1]).read_text()
+    lines = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line)
+    environment = dict(item.split("=", 1) for item in shlex.split(lines.get("Environment", "")))
+    daemon = subprocess.Popen(
+        shlex.split(lines["ExecStart"]), env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL, start_new_session=True,
+    )
+    sys.exit(daemon.stdout.readline() != b"meshd ready\\n")
+"""
+
+
+class Manager:
+    """The stand-in `systemctl`; `told` is what it was told since it was last asked."""
+
+    def __init__(self, folder: Path, units: Path) -> None:
+        self.folder = folder
+        self.units = units
+        folder.mkdir()
+        tool = folder / "systemctl"
+        tool.write_text(STAND_IN.format(python=sys.executable, units=str(units)))
+        tool.chmod(0o755)
+
+    def told(self) -> list[str]:
+        log = self.folder / "told"
+        lines = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return lines
+
+    def refuse(self, word: str) -> None:
+        (self.folder / "refuses").write_text(word)
+
+
+@pytest.fixture
+def person(environ: dict, tmp_path: Path) -> Iterator[dict]:
+    found = {**environ, "PATH": str(tmp_path / "bin")}
+    yield found
+    mesh(found, "down")
+
+
+@pytest.fixture
+def manager(person: dict, tmp_path: Path) -> Manager:
+    return Manager(tmp_path / "bin", tmp_path / ".config/systemd/user")
+
+
+def unit_name(person: dict) -> str:
+    return service.find_service(person, person["MESH_HOME"], "linux").name
+
+
+def test_install_writes_the_unit_and_enables_it(person: dict, manager: Manager) -> None:
+    told = json.loads(mesh(person, "install", "--yes", "--json").stdout)
+    name = unit_name(person)
+    assert told["service"] == str(manager.units / name)
+    assert manager.told() == ["--user show-environment", "--user daemon-reload", f"--user enable {name}"]
+    assert mesh(person, "install", "--check").returncode == 0
+    assert not json.loads(mesh(person, "install", "--yes", "--json").stdout)["changed"]
+    manager.told()
+    assert mesh(person, "uninstall", "--yes").returncode == 0
+    assert manager.told() == [f"--user disable --now {name}", "--user daemon-reload"]
+    assert not (manager.units / name).exists()
+
+
+def test_up_starts_the_installed_service(person: dict, manager: Manager) -> None:
+    mesh(person, "install", "--yes")
+    manager.told()
+    ran = mesh(person, "up", "--json")
+    told = json.loads(ran.stdout)
+    assert (told["started"], told["service"], told["home"]) == (True, unit_name(person), person["MESH_HOME"])
+    assert manager.told() == [f"--user start {unit_name(person)}"]
+    again = json.loads(mesh(person, "up", "--json").stdout)
+    assert (again["started"], again["service"], again["pid"]) == (False, "", told["pid"])
+    assert manager.told() == []
+
+
+def test_a_service_that_does_not_start_is_no_reason_to_have_no_daemon(person: dict, manager: Manager) -> None:
+    mesh(person, "install", "--yes")
+    manager.refuse("start")
+    ran = mesh(person, "up")
+    assert ran.returncode == 0
+    assert b"Its service did not start it (Failed to do it: no bus); it runs without" in ran.stdout
+
+
+def test_no_service_is_installed_where_it_is_not_wanted(person: dict, manager: Manager) -> None:
+    told = json.loads(mesh(person, "install", "--yes", "--no-service", "--json").stdout)
+    assert (told["service"], manager.told(), manager.units.exists()) == ("", [], False)
+    assert json.loads(mesh(person, "up", "--json").stdout)["service"] == ""
+    assert manager.told() == []
+
+
+@pytest.mark.parametrize("word", ["show-environment", "enable"])
+def test_a_manager_that_refuses_leaves_no_unit_behind(person: dict, manager: Manager, word: str) -> None:
+    manager.refuse(word)
+    ran = mesh(person, "install", "--yes")
+    assert ran.returncode == 0
+    assert b"Service: none, " in ran.stdout
+    assert b"no bus" in ran.stdout
+    assert not (manager.units / unit_name(person)).exists()
+
+
+def test_an_old_unit_is_written_anew(person: dict, manager: Manager) -> None:
+    mesh(person, "install", "--yes")
+    unit = manager.units / unit_name(person)
+    written = unit.read_bytes()
+    unit.write_bytes(written.replace(b"Type=notify", b"Type=simple"))
+    assert mesh(person, "install", "--check").returncode == 1
+    assert json.loads(mesh(person, "install", "--yes", "--json").stdout)["changed"]
+    assert unit.read_bytes() == written
+
+
+def test_the_unit_hides_neither_sockets_nor_transcripts() -> None:
+    text = service.write_unit(("/usr/bin/python3", "-I", "-m", "meshd", "run"), "").decode()
+    assert "Type=notify" in text
+    assert 'ExecStart="/usr/bin/python3" "-I" "-m" "meshd" "run"\n' in text
+    for word in ("PrivateTmp", "ProtectHome", "PrivateNetwork", "Environment"):
+        assert word not in text
+
+
+def test_a_strange_path_cannot_change_the_unit() -> None:
+    text = service.write_unit(("/a b/100%/$x/py",), '/h\nExecStart=/bin/false "q').decode()
+    assert 'ExecStart="/a b/100%%/$$x/py"\n' in text
+    assert 'Environment="MESH_HOME=/h\\nExecStart=/bin/false \\"q"\n' in text
+    assert shlex.split(text.partition("ExecStart=")[2].splitlines()[0]) == ["/a b/100%%/$$x/py"]
+
+
+def test_every_home_has_a_service_of_its_own(environ: dict) -> None:
+    names = {service.find_service(environ, home, "linux").name for home in ("", "/a", "/b")}
+    assert len(names) == 3
+    assert "meshd.service" in names
+    assert service.find_service({**environ, "XDG_CONFIG_HOME": "/x"}, "", "linux").path.startswith("/x/systemd/user/")
+
+
+def test_the_launchd_agent_is_a_property_list(environ: dict) -> None:
+    found = service.find_service(environ, "/some/home", "darwin")
+    agent = plistlib.loads(found.text)
+    assert found.path == f"{environ['HOME']}/Library/LaunchAgents/{agent['Label']}.plist"
+    assert agent["ProgramArguments"] == [sys.executable, "-I", "-m", "meshd", "run"]
+    assert agent["EnvironmentVariables"] == {"MESH_HOME": "/some/home"}
+    assert agent["KeepAlive"] == {"SuccessfulExit": False}
+
+
+def test_launchd_is_told_of_the_agent(environ: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "bin" / "launchctl"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent))
+    found = service.find_service(environ, "", "darwin")
+    assert service.why_not(found) == ""
+    assert service.install_service(found) == ""
+    assert found.is_current
+    assert service.start_service(found) == ""
+    assert service.remove_service(found) == ""
+    assert not found.is_there
+    told = [line.split()[0] for line in (tmp_path / "told").read_text().splitlines()]
+    assert told == ["bootstrap", "kickstart", "bootout"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_systemd_reads_the_unit_without_a_complaint(environ: dict, tmp_path: Path) -> None:
+    unit = tmp_path / "meshd.service"
+    unit.write_bytes(service.find_service(environ, "/a b/100%", "linux").text)
+    runtime = tmp_path / "run"
+    runtime.mkdir(mode=0o700)
+    done = subprocess.run(
+        ["systemd-analyze", "--user", "verify", str(unit)],
+        env={**environ, "XDG_RUNTIME_DIR": str(runtime)},
+        capture_output=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -1,0 +1,61 @@
+"""What hooks tell, and what may be answered."""
+
+import json
+
+import pytest
+
+from meshd.claude.hooks import HookEvent, parse_hook, write_context
+
+
+def event(name: str, **more: object) -> HookEvent:
+    return parse_hook(json.dumps({"hook_event_name": name, **more}).encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "word"),
+    [
+        ("UserPromptSubmit", {}, "working"),
+        ("PreToolUse", {}, "working"),
+        ("PostToolUse", {}, "working"),
+        ("SubagentStart", {"agent_id": "a1"}, "working"),
+        ("SubagentStop", {"agent_id": "a1"}, None),
+        ("PermissionRequest", {}, "waiting"),
+        ("Notification", {"notification_type": "permission_prompt"}, "waiting"),
+        ("Notification", {"notification_type": "elicitation_dialog"}, "waiting"),
+        ("Notification", {"notification_type": "idle_prompt"}, "idle"),
+        ("Notification", {"notification_type": "auth_success"}, None),
+        ("Notification", {}, None),
+        ("Stop", {}, "idle"),
+        ("Stop", {"agent_id": "a1"}, None),
+        ("StopFailure", {"error": "rate_limit"}, "idle"),
+        ("SessionStart", {}, None),
+        ("SessionEnd", {"reason": "clear"}, None),
+        ("SomethingNew", {}, None),
+    ],
+)
+def test_an_event_tells_what_its_session_does(name: str, more: dict[str, object], word: str | None) -> None:
+    assert event(name, **more).word == word
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"3", b'{"hook_event_name": 5}', b"[" * 100_000, b"\xff"])
+def test_what_is_no_event_tells_nothing(body: bytes) -> None:
+    found = parse_hook(body)
+    assert (found.name, found.word, found.takes_context) == ("", None, False)
+
+
+def test_why_a_turn_failed_is_taken_only_in_the_form_of_a_code() -> None:
+    assert event("StopFailure", error="rate_limit").error == "rate_limit"
+    assert event("StopFailure", error="your key sk-1 is bad").error == ""
+    assert event("StopFailure", error=7).error == ""
+
+
+@pytest.mark.parametrize("name", ["UserPromptSubmit", "PostToolUse", "Stop"])
+def test_context_is_taken_by_three_events_of_the_session_itself(name: str) -> None:
+    assert event(name).takes_context
+    assert not event(name, agent_id="a1").takes_context
+
+
+def test_context_is_written_as_the_event_wants_it() -> None:
+    assert json.loads(write_context(HookEvent("Stop"), 'a "b"\n')) == {
+        "hookSpecificOutput": {"hookEventName": "Stop", "additionalContext": 'a "b"\n'}
+    }
