@@ -22,6 +22,7 @@ from meshd.claude.inbox import Inboxes
 from meshd.config import Config
 from meshd.deliver.ladder import Ladder
 from meshd.embedded import Embedded
+from meshd.failure import first_error
 from meshd.groups import Groups
 from meshd.hardening import Hardening
 from meshd.inbox import Address, Inbox
@@ -60,6 +61,8 @@ SWEEP_S: Final = 60.0
 """How often what has expired is ended."""
 FORGET_MS: Final = 24 * 3600 * 1000
 """How often marks are forgotten that no envelope can come for: it reads all of them."""
+BROKEN: Final = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)
+"""What says that the database's file is broken."""
 RESTART_CAP_S: Final = 30.0
 DRAIN_S: Final = 3.0
 """How long stopping may take to finish what is under way."""
@@ -278,6 +281,8 @@ class App:
         self._failures += 1
         reference = f"{self.started_ms % 1_000_000:06d}-{self._failures}"
         log.error("a call failed", method=Word(method), error=error, reference=Word(reference))
+        if isinstance(first_error(error), BROKEN):  # a reader that meets a broken file ends the daemon as a writer does
+            self.db.failure.set()
         return reference
 
     async def wait_link(self, mesh: Mesh, seconds: float) -> MeshLink | None:
