@@ -25,13 +25,13 @@ from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.outbox import Outbox
+from meshd.ownmail import own_delivery, own_message
 from meshd.receipts import read_facts
 from meshd.sealing import MAX_ATTEMPTS, seal_delivery
 from meshd.store import inbox as store
 from meshd.store import outbox as sent
 from meshd.store.inbox import InboxRow
 from meshd.store.meshes import set_stream_got
-from meshd.store.outbox import DeliveryRow, MessageRow
 from meshd.voids import take_void
 
 log = get_logger("inbox")
@@ -294,41 +294,9 @@ class Inbox:
         content = Bounce(
             outer.msg_id, outer.attempt, outer_hash(envelope), reason, mesh.prekey if reason == "prekey_gone" else None
         ).encode()
-        now = node.now()
-        msg_id = MsgId(node.seams.rng(16))
-        message = MessageRow(
-            msg_id=msg_id,
-            mesh=mesh.id,
-            kind="bounce",
-            scope="daemon",
-            idem_key=None,
-            fingerprint=b"",
-            from_session="",
-            origin="agent",
-            lane="now",
-            reply_to=b"",
-            conv=bytes(16),
-            created_ms=now,
-            expires_ms=now + BOUNCE_LIFETIME_MS,
-            content=node.seal("message", "content", msg_id, content),
-        )
-        delivery = DeliveryRow(
-            msg_id=msg_id,
-            device=outer.from_device,
-            mesh=mesh.id,
-            member=mesh.state.devices[outer.from_device].member_id,
-            to_session="",
-            path="mesh",
-            lane=0,
-            stream_seq=0,
-            attempt=0,
-            envelope=None,
-            message_hash=None,
-            outer_hash=None,
-            expires_ms=message.expires_ms,
-            queued_ms=now,
-        )
-        delivery = seal_delivery(node, mesh, message, content, delivery) or delivery
+        message = own_message(node, mesh, "bounce", "now", content, BOUNCE_LIFETIME_MS)
+        bare = own_delivery(mesh, message, outer.from_device)
+        delivery = seal_delivery(node, mesh, message, content, bare) or bare
 
         def work(tx: apsw.Connection) -> None:
             sent.add_message(tx, message, [delivery])

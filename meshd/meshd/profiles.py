@@ -26,12 +26,13 @@ from meshd.log import Id, Word, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.outbox import LIFETIME_MS
+from meshd.ownmail import own_delivery, own_message
 from meshd.sealing import seal_shared
 from meshd.sendqueue import SendQueue
 from meshd.store import groups as store
 from meshd.store.groups import ProfileRow
 from meshd.store.inbox import mark_seen
-from meshd.store.outbox import LANES, DeliveryRow, MessageRow, add_message
+from meshd.store.outbox import add_message
 
 log = get_logger("profiles")
 
@@ -135,8 +136,8 @@ class Profiles:
     async def _say(self, mesh: Mesh, new: Said, devices: list[DeviceId], said: Said | None) -> None:
         """Put a message with `new` into the outbox, to `devices`, in one commit with what is remembered of it."""
         node = self.node
-        message = self._message(mesh, new)
-        deliveries = [self._delivery(mesh, message, device) for device in devices]
+        message = own_message(self.node, mesh, "profile", LANE, new.profile.encode(), LIFETIME_MS)
+        deliveries = [own_delivery(mesh, message, device) for device in devices]
         content = new.profile.encode()
         if 1 < len(deliveries) <= MAX_RECIPIENTS:
             message, deliveries = seal_shared(node, mesh, message, content, deliveries)
@@ -158,47 +159,6 @@ class Profiles:
         for msg_id in replaced:
             queue.drop(msg_id)
         queue.offer(deliveries)
-
-    def _message(self, mesh: Mesh, new: Said) -> MessageRow:
-        node = self.node
-        now = node.now()
-        msg_id = MsgId(node.seams.rng(16))
-        return MessageRow(
-            msg_id=msg_id,
-            mesh=mesh.id,
-            kind="profile",
-            scope="daemon",
-            idem_key=None,
-            fingerprint=b"",
-            from_session="",
-            origin="agent",
-            lane=LANE,
-            reply_to=b"",
-            conv=bytes(16),
-            created_ms=now,
-            expires_ms=now + LIFETIME_MS,
-            content=node.seal("message", "content", msg_id, new.profile.encode()),
-        )
-
-    def _delivery(self, mesh: Mesh, message: MessageRow, device: DeviceId) -> DeliveryRow:
-        return DeliveryRow(
-            msg_id=message.msg_id,
-            device=device,
-            mesh=mesh.id,
-            member=mesh.state.devices[device].member_id,
-            to_session="",
-            path="mesh",
-            lane=LANES.index(LANE),
-            stream_seq=0,
-            attempt=0,
-            envelope=None,
-            message_hash=None,
-            outer_hash=None,
-            expires_ms=message.expires_ms,
-            queued_ms=message.created_ms,
-        )
-
-    # What others say.
 
     def commit(self, mesh: Mesh, signed: SignedMessage) -> Pending[Stored]:
         """Queue the transaction that keeps another device's profile beside its dedupe mark; one that cannot be read is

@@ -19,10 +19,11 @@ from mesh_protocol.void import MAX_NUMBERS, decode_void, encode_void
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
+from meshd.ownmail import own_delivery, own_message
 from meshd.sendqueue import SendQueue
 from meshd.store import voids as store
 from meshd.store.meshes import set_stream_got
-from meshd.store.outbox import LANES, DeliveryRow, MessageRow, add_message
+from meshd.store.outbox import DeliveryRow, MessageRow, add_message
 from meshd.store.voids import GivenUp
 
 log = get_logger("voids")
@@ -84,41 +85,8 @@ class Voids:
         return committed
 
     def _make(self, mesh: Mesh, device: DeviceId, numbers: Sequence[int]) -> Void:
-        node, now = self.node, self.node.now()
-        msg_id = MsgId(node.seams.rng(16))
-        message = MessageRow(
-            msg_id=msg_id,
-            mesh=mesh.id,
-            kind="void",
-            scope="daemon",
-            idem_key=None,
-            fingerprint=b"",
-            from_session="",
-            origin="agent",
-            lane=LANE,
-            reply_to=b"",
-            conv=bytes(16),
-            created_ms=now,
-            expires_ms=now + LIFETIME_MS,
-            content=node.seal("message", "content", msg_id, encode_void(numbers)),
-        )
-        delivery = DeliveryRow(
-            msg_id=msg_id,
-            device=device,
-            mesh=mesh.id,
-            member=mesh.state.devices[device].member_id,
-            to_session="",
-            path="mesh",
-            lane=LANES.index(LANE),
-            stream_seq=0,
-            attempt=0,
-            envelope=None,
-            message_hash=None,
-            outer_hash=None,
-            expires_ms=message.expires_ms,
-            queued_ms=now,
-        )
-        return Void(message, delivery)
+        message = own_message(self.node, mesh, "void", LANE, encode_void(numbers), LIFETIME_MS)
+        return Void(message, own_delivery(mesh, message, device))
 
 
 def add_voids(tx: apsw.Connection, voids: Iterable[Void]) -> None:

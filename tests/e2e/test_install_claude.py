@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.claude, pytest.mark.slow]
 
 MESH = Path(sys.executable).with_name("mesh")
 PLUGIN = Path(__file__).parents[2] / "plugin"
-SETTINGS = '{\n    "statusLine": {"type": "command", "command": "printf %s the-user\'s-own"}\n}\n'
+SETTINGS = '{\n    "statusLine": {"type": "command", "command": "printf %s \\"the-user\'s-own\\""}\n}\n'
 
 
 @pytest.fixture
