@@ -37,7 +37,9 @@ async def machine() -> AsyncIterator[Machine]:
             await found.stop()
 
 
-async def run(command: list[str], env: dict[str, str], *, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+async def run(
+    command: list[str], env: dict[str, str], *, cwd: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
     with trio.fail_after(60):
         return await trio.run_process(
             command, env=env, cwd=cwd, stdin=b"", capture_stdout=True, capture_stderr=True, check=False
@@ -151,9 +153,7 @@ async def test_a_configuration_elsewhere_is_read_where_we_write_it(claude_stage:
     env = {**home.env(claude_stage.api.base_url("a")), "CLAUDE_CONFIG_DIR": str(config)}
     done = await run([str(MESH), "install", "--yes", "--no-service"], {**env, "MESH_HOME": str(machine.home)})
     assert done.returncode == 0, done.stderr
-    listed = await run(
-        [*claude_stage.place.prefix, str(claude_stage.binary), "mcp", "list"], env, cwd=home.project
-    )
+    listed = await run([*claude_stage.place.prefix, str(claude_stage.binary), "mcp", "list"], env, cwd=home.project)
     assert b"mesh: " in listed.stdout
     assert b"Connected" in listed.stdout
 

@@ -126,15 +126,6 @@ def _filters(mesh: MeshId | None, members: Sequence[bytes] | None) -> tuple[str,
     return where, values
 
 
-def unshown_rows(db: apsw.Connection, limit: int = 1000) -> list[InboxRow]:
-    """What is still to be surfaced to a session, oldest first."""
-    query = (
-        f"SELECT {_COLUMNS} FROM inbox WHERE shown_ms=0 AND read_ms=0"  # noqa: S608
-        " AND (session_key<>'' OR person=1) ORDER BY row LIMIT ?"
-    )
-    return [InboxRow(*r) for r in db.execute(query, (limit,))]
-
-
 def count_unread(db: apsw.Connection) -> int:
     row = db.execute("SELECT count(*) FROM inbox WHERE person=1 AND read_ms=0").fetchone()
     return int(row[0]) if row else 0

@@ -114,6 +114,7 @@ CREATE INDEX inbox_session ON inbox(session_key, shown_ms) WHERE shown_ms = 0;
 CREATE INDEX inbox_message ON inbox(msg_id);
 CREATE INDEX inbox_conversation ON inbox(conv);
 CREATE INDEX message_conversation ON message(conv);
+CREATE INDEX message_void ON message(msg_id) WHERE kind = 'void';
 
 -- Which groups the sessions of this device are in, and what every other device last said of its own (sealed).
 CREATE TABLE group_member(
