@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
 from mesh_protocol.io.connection import Reply
+from mesh_protocol.io.sqlite import StorageFailed
 from mesh_protocol.op import Answer, Operation, Request, Tier, operation_of, read_request, write_answer
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.items import take_texts
@@ -111,7 +112,10 @@ class Dispatch:
 
     async def invoke(self, call: Call, operation: Operation, request: Request) -> Answer | Reply:
         """Run the handler of a validated request."""
-        return await self._handlers[operation.method](call, request)
+        try:
+            return await self._handlers[operation.method](call, request)
+        except StorageFailed:  # the daemon ends; the next one reads what the disk has
+            raise MeshError("shutting_down") from None
 
 
 def check_rights(app: "App", caller: Caller, operation: Operation) -> None:

@@ -27,3 +27,23 @@ async def test_a_file_that_cannot_be_read_ends_the_daemon_and_loses_nothing(worl
         await bob.crash()
     finally:
         disk.close()
+
+
+async def test_a_call_that_a_failed_fsync_undid_is_told_that_the_daemon_stops(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    await ann.crash()
+    disk = ann.power = PowerDisk(random.Random(1))
+    try:
+        await ann.start()
+        await ann.until_online()
+        disk.fail_syncs(1)
+        assert await ann.refusal("message.send", to="bob", message="undone") == "shutting_down"
+        await ann.ended.wait()
+        assert ann.app.exit_status == 70
+        world.take_errors()
+        await ann.start()
+        await ann.send("bob", "done", wait="stored")
+        assert await bob.read() == ["done"]
+        await ann.crash()
+    finally:
+        disk.close()
