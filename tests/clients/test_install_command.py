@@ -6,7 +6,6 @@ import pty
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +21,12 @@ STATE = b'{"numStartups": 3, "oauthAccount": {"x": "\xc3\xa4"}, "cost": 0.25}'
 
 
 @pytest.fixture
-def person(environ: dict, tmp_path: Path) -> Iterator[dict]:
+def person(environ: dict, tmp_path: Path) -> dict:
     """Somebody who uses Claude Code already; no service manager answers."""
     (tmp_path / ".claude").mkdir()
     (tmp_path / ".claude/settings.json").write_bytes(SETTINGS)
     (tmp_path / ".claude.json").write_bytes(STATE)
-    yield {**environ, "PATH": "/nowhere"}
+    return {**environ, "PATH": "/nowhere"}
 
 
 def settings_of(person: dict) -> Path:
@@ -52,6 +51,7 @@ def test_install_and_uninstall_leave_the_files_byte_for_byte(person: dict, home:
     assert mesh(person, "install", "--check").returncode == 0
     assert Path(told["backup"], "settings.json").read_bytes() == SETTINGS
     assert stat.S_IMODE(os.stat(told["backup"]).st_mode) == 0o700
+    assert {stat.S_IMODE(each.stat().st_mode) for each in Path(told["backup"]).iterdir()} == {0o600}
     assert done(person, "uninstall", "--yes")["changed"]
     assert (settings_of(person).read_bytes(), state_of(person).read_bytes()) == (SETTINGS, STATE)
     assert os.listdir(home) == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from claude_harness.fake_api import ToolUse
 from claude_harness.home import Home
 from claude_harness.screen import InteractiveSession
 from claude_harness.session import HeadlessSession
@@ -90,11 +91,12 @@ async def test_after_an_install_a_session_has_our_server_and_tells_us_its_events
     settings.write_text(SETTINGS)
     await mesh(home, machine, "install", "--yes", "--no-service")
     await mesh(home, machine, "install", "--check")
-    async with claude_stage.headless(home, "--include-hook-events", "--allowedTools", "mcp__mesh") as view:
+    claude_stage.api.on("hello", ToolUse("Bash", {"command": "echo done"}), times=1)
+    async with claude_stage.headless(home, "--include-hook-events", "--allowedTools", "Bash") as view:
         await view.say("hello")
         await view.results(1)
         assert (await mesh_server(view, "mesh"))["status"] == "connected"
-        expected = {"SessionStart": 0, "UserPromptSubmit": 0, "Stop": 0}
+        expected = {"SessionStart": 0, "UserPromptSubmit": 0, "PostToolUse": 0, "Stop": 0}
         await until(lambda: hooks_that_ran(view).items() >= expected.items(), what="hooks", explain=view.explain)
         assert [row["session"] for row in await sessions_of(machine)] == [home.project.name]
     await mesh(home, machine, "uninstall", "--yes")

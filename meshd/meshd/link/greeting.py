@@ -193,12 +193,14 @@ async def give_back(node: Node, connection: Connection, mesh: Mesh, behind: TipR
     await sync_chain(node, connection, mesh, tip)
 
 
-async def follow_tip(node: Node, connection: Connection, mesh: Mesh, tip: TipRef) -> None:
-    """`sync_chain`, giving back what a restored broker lost."""
+async def follow_tip(node: Node, connection: Connection, mesh: Mesh, tip: TipRef) -> bool:
+    """`sync_chain`, giving back what a restored broker lost. Returns whether it had lost something."""
     try:
         await sync_chain(node, connection, mesh, tip)
     except _Behind as error:
         await give_back(node, connection, mesh, error.tip)
+        return True
+    return False
 
 
 async def take_seals(node: Node, connection: Connection, mesh: Mesh) -> bool:

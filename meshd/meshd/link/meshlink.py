@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import apsw
 import trio
 
 from mesh_protocol.broker_api import (
@@ -45,6 +46,7 @@ from meshd.node import Node
 from meshd.outbox import Outbox
 from meshd.presence import INTERVAL_S, PresenceBoard, SessionView
 from meshd.store import meshes as store
+from meshd.store.outbox import offer_again
 from meshd.voids import Voids
 
 log = get_logger("link")
@@ -86,6 +88,8 @@ class MeshLink:
     _asked: trio.Event = field(default_factory=trio.Event)
     _again: trio.Event = field(default_factory=trio.Event)
     _syncing: trio.Lock = field(default_factory=trio.Lock)
+    _broker_lost: bool = False
+    """It was restored from a backup, as far as this connection has shown."""
 
     def __post_init__(self) -> None:
         self._begin_anew()
@@ -171,7 +175,8 @@ class MeshLink:
         answer = await say_hello(self.greeting, mesh.id, node.key, generation=node.generation, nonce=node.seams.rng(32))
         node.compare_clock(answer.server_ms)
         async with self._syncing:
-            await follow_tip(node, self.greeting.connection, mesh, read_tip(mesh.id, mesh.row.broker_key, answer.tip))
+            tip = read_tip(mesh.id, mesh.row.broker_key, answer.tip)
+            self._broker_lost = await follow_tip(node, self.greeting.connection, mesh, tip)
         mesh.alarm = ""
         await take_seals(node, self.greeting.connection, mesh)
         if mesh.prekey is not None:
@@ -200,8 +205,16 @@ class MeshLink:
             log.error("the broker's mailbox went back", mesh=Id(mesh.id))
             mesh.doubts.mailbox_ms = node.now()
             node.events.publish("broker_rollback", mesh=mesh.slug)
+            self._broker_lost = True
         mesh.row = mesh.row._replace(next_mseq=next_mseq)
-        await node.db.write(lambda tx: store.set_next_mseq(tx, mesh.id, next_mseq))
+        lost, self._broker_lost = self._broker_lost, False
+
+        def work(tx: apsw.Connection) -> None:
+            store.set_next_mseq(tx, mesh.id, next_mseq)
+            if lost:  # what it accepted since its backup may be gone: its repeats are known there, or they are not
+                offer_again(tx, mesh.id)
+
+        await node.db.write(work)
 
     # Notifications, in order, without waiting.
 

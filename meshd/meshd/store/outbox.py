@@ -243,6 +243,15 @@ def read_session_facts(db: apsw.Connection, msg_id: bytes) -> list[SessionFact]:
     return [SessionFact(*r) for r in db.execute(query, (msg_id,))]
 
 
+def offer_again(tx: apsw.Connection, mesh: MeshId) -> None:
+    """What a broker accepted and no recipient has stored is to be sent once more, the same bytes."""
+    tx.execute(
+        "UPDATE delivery SET accepted_ms=0"
+        " WHERE mesh=? AND path='mesh' AND accepted_ms>0 AND stored_ms=0 AND ended='' AND envelope IS NOT NULL",
+        (mesh,),
+    )
+
+
 EXPIRED: Final = "no receipt came in time"
 """Why a delivery ended that nobody was heard of."""
 

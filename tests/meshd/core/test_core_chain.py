@@ -153,3 +153,28 @@ async def test_a_chain_that_grows_while_it_is_read_is_no_broker_that_lost_record
     appended = [line for line in world.network.history if " ann " not in line and "chain.append" in line]
     assert not appended, "only ann, who admits them, has anything to append"
     assert not any(machine.mesh().alarm for machine in joiners)
+
+
+async def test_what_a_broker_lost_that_it_had_accepted_is_sent_once_more(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    broker = next(iter(world.network.brokers.values()))
+    await broker.stop()
+    backup = {path.name: path.read_bytes() for path in broker.path.parent.iterdir()}
+    await broker.start()
+    await ann.until_online()
+    await bob.until_online()
+    await bob.send("ann", "after the backup", wait="stored")
+    await world.unplug(bob)
+    sent = await ann.send("bob", "accepted, and lost", wait="accepted")
+    await broker.stop()
+    for path in broker.path.parent.iterdir():
+        path.unlink()
+    for name, data in backup.items():
+        (broker.path.parent / name).write_bytes(data)
+    await broker.start()
+    await ann.until_online()
+    await world.plug(bob)
+    await ann.until_state(sent, "stored")
+    assert await bob.read() == ["accepted, and lost"]
+    assert await ann.read() == ["after the backup"]
+    world.take_errors()
