@@ -30,12 +30,16 @@ from meshd.receipts import read_facts
 from meshd.sealing import MAX_ATTEMPTS, seal_delivery
 from meshd.store import inbox as store
 from meshd.store import outbox as sent
+from meshd.store import trust
 from meshd.store.inbox import InboxRow
 from meshd.store.meshes import set_stream_got
 from meshd.voids import take_void
 
 log = get_logger("inbox")
 
+HELD: Final = "held by the recipient until he lets it in (mesh held)"
+REFUSED: Final = "the recipient refuses your messages (mesh trust)"
+"""What a sender is told of a policy at the other end."""
 MAX_BOUNCES: Final = 32
 """Bounces sent to one device in the life of a daemon: a broker's forgeries must not make us flood a member."""
 BOUNCE_LIFETIME_MS: Final = 7 * 24 * 3600 * 1000
@@ -216,13 +220,21 @@ class Inbox:
         if mesh.note_got(message.from_device, message.stream_seq, now):
             self._gap.set()
         reached = self.node.seams.reached
+        policy = trust.read_policy(self.node.db.reader, mesh.id, message.from_member)
 
         def work(tx: apsw.Connection) -> Stored:
             if not store.mark_seen(tx, message.from_device, message.msg_id, now):
                 return NOTHING
+            if policy == "refuse":
+                store.owe_refusal(tx, rows[0], now, REFUSED)
+                set_stream_got(tx, mesh.id, message.from_device, message.stream_seq)
+                return Stored((), ())
             numbers = [store.add_inbox(tx, row) for row in rows]
             first = numbers[0]
             store.owe_receipt(tx, rows[0], first, state=state, at_ms=now, session="", evidence="commit", reason=reason)
+            if policy == "hold":
+                trust.hold_rows(tx, numbers, now)
+                store.owe_receipt(tx, rows[0], first, state="held", at_ms=now, session="", evidence="", reason=HELD)
             set_stream_got(tx, mesh.id, message.from_device, message.stream_seq)
             reached("FP-12")
             return Stored((*numbers,), ())

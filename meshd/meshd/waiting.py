@@ -35,7 +35,7 @@ def why_waiting(mesh: Mesh | None, board: PresenceBoard, view: OutboxView, refus
         return Why("no_mesh", "this machine is not in that mesh any more")
     if view.accepted_ms:
         return _why_away(mesh, board, view)
-    return _why_here(mesh) or _why_there(mesh, view, refusals)
+    return why_here(mesh) or _why_there(mesh, view, refusals)
 
 
 def _why_away(mesh: Mesh, board: PresenceBoard, view: OutboxView) -> Why:
@@ -46,7 +46,7 @@ def _why_away(mesh: Mesh, board: PresenceBoard, view: OutboxView) -> Why:
     return Why("away", f"the broker has it; their machine has not fetched it (last heard: {last})")
 
 
-def _why_here(mesh: Mesh) -> Why | None:
+def why_here(mesh: Mesh) -> Why | None:
     """What holds up all of a mesh."""
     if mesh.alarm:
         return Why("alarm", "sending is stopped, because the broker showed another history: see mesh doctor")

@@ -49,3 +49,22 @@ async def an_agent_sets_another_sessions_mode(world: World) -> str:
     web = await ann.claude("web")
     await ann.claude("api")
     return (await (await web.shell()).refusal("session.mode", mode="off", session="api")).code
+
+
+@works("session.why")
+async def it_is_said_in_one_line_why_a_session_does_not_go_on(world: World) -> None:
+    (ann,) = await world.mesh("ann")
+    web = await ann.claude("web")
+    assert (await ann.call("session.why", session="WEB"))["code"] == "fine"
+    await web.hook("PermissionRequest")
+    web.status = "waiting"
+    web.register()
+    answer = await ann.call("session.why", session="web")
+    assert (answer["session"], answer["code"]) == ("web", "waiting_for_you")
+    assert "\n" not in answer["why"]
+
+
+@refuses("session.why", "not_found")
+async def why_a_session_that_is_not_here(world: World) -> str:
+    (ann,) = await world.mesh("ann")
+    return await ann.refusal("session.why", session="web")

@@ -39,7 +39,6 @@ _mesh() {
 complete -F _mesh mesh
 """
 ZSH = """\
-#compdef mesh
 # mesh completion zsh: in ~/.zshrc after compinit, source <(mesh completion zsh)
 _mesh() {
     local -a found

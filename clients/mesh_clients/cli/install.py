@@ -137,7 +137,9 @@ def check(called: Invocation, place: Place) -> int:
     if not called.as_json:
         for row in rows:
             if isinstance(row, dict):
-                say(f"{'ok  ' if row['ok'] else 'BAD '}  {word(row, 'name')}: {word(row, 'text')} ({word(row, 'path')})")
+                say(
+                    f"{'ok  ' if row['ok'] else 'BAD '}  {word(row, 'name')}: {word(row, 'text')} ({word(row, 'path')})"
+                )
     answer: dict[str, JsonValue] = {"installed": good, "version": BUILD, "parts": rows}
     finish(answer, as_json=called.as_json)
     return OK if good else FAILED

@@ -97,7 +97,11 @@ DIRECT = ("mcp", "statusline", "hook")
 ORDER = (
     ("Meshes", ("new", "invite", "join", "list")),
     ("Messages", ("peers", "send", "inbox", "message", "thread", "outbox", "outbox cancel", "outbox requeue")),
+    ("Trust", ("trust", "trust list", "held", "held release")),
     ("Groups", ("group join", "group leave", "group list")),
-    ("This machine", ("status", "doctor", "sessions", "mode", "up", "down", "unlock", "completion", "version", "help")),
+    (
+        "This machine",
+        ("status", "doctor", "sessions", "mode", "why", "up", "down", "unlock", "completion", "version", "help"),
+    ),
     ("For Claude Code", ("install", "uninstall", "mcp", "statusline", "hook")),
 )

@@ -267,5 +267,66 @@ VERBS: "dict[str, Entry]" = {
         '',
         (),
     ),
+    'why': (
+        'session.why',
+        'Say in one line why a session does not go on, or why messages do not reach it.',
+        ('session',),
+        (
+            ('session', '', 'text', (), None, 'a session of this machine, by its name'),
+        ),
+        '',
+        '',
+        '',
+        (),
+    ),
+    'held': (
+        'trust.held',
+        'List the messages that are held back from your sessions.',
+        (),
+        (
+            ('limit', '--limit', 'int', (), 50, 'how many at most'),
+        ),
+        '',
+        'held[].message',
+        'held',
+        ('id', 'sender', 'to', 'message'),
+    ),
+    'trust list': (
+        'trust.list',
+        'List whose messages are held or refused here; all others are allowed.',
+        (),
+        (
+        ),
+        '',
+        '',
+        'peers',
+        ('peer', 'mesh', 'policy'),
+    ),
+    'held release': (
+        'trust.release',
+        'Let a held message go to the session it is for.',
+        ('id',),
+        (
+            ('id', '', 'text', (), None, "the message's id, or its first 8 characters or more"),
+        ),
+        '',
+        '',
+        '',
+        (),
+    ),
+    'trust': (
+        'trust.set',
+        "Decide what becomes of a person's messages here: shown to your sessions, held until you let them in, or refused.",
+        ('policy', 'peer'),
+        (
+            ('policy', '', 'text', ('allow', 'hold', 'refuse'), None, 'allow: they are shown; hold: they wait for mesh held release; refuse: not taken'),
+            ('peer', '', 'text', (), None, ''),
+            ('mesh', '--mesh', 'text', (), '', "which mesh, by its local name; empty: the session's or default one"),
+        ),
+        '',
+        '',
+        '',
+        (),
+    ),
 }
 # fmt: on

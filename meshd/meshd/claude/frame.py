@@ -47,6 +47,7 @@ _LOOKALIKES = str.maketrans(
 )
 _JOINERS = "\u200c\u200d"
 _STRAY_JOINER = re.compile(rf"(?<![^\x00-\x7f{_JOINERS}])[{_JOINERS}]|[{_JOINERS}](?![^\x00-\x7f{_JOINERS}])")
+_WRITERS = {"human": ", a human at a terminal", "agent": ", an agent"}
 _KEPT = frozenset("\n\t" + _JOINERS)
 _DROPPED = frozenset({"Cc", "Cf", "Cs"})
 _SAFE_NAME = re.compile(r"[^\w .~/@+-]+")
@@ -59,6 +60,8 @@ class Sender:
     member: str
     session: str | None = None
     mesh: str | None = None
+    origin: str = ""
+    """human or agent, as the sender's daemon signed it; empty where it is not said."""
 
     @property
     def address(self) -> str:
@@ -160,4 +163,4 @@ def _describe(sender: Sender) -> str:
         said += f", session {clean_name(sender.session)}"
     if sender.mesh:
         said += f", mesh {clean_name(sender.mesh)}"
-    return said
+    return said + _WRITERS.get(sender.origin, "")

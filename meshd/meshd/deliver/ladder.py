@@ -245,9 +245,8 @@ class Ladder:
 
     def _sender_of(self, row: InboxRow) -> Sender:
         mesh = self.node.meshes[row.mesh]
-        return Sender(
-            mesh.name_of(row.from_member), row.from_session or None, mesh.slug if len(self.node.meshes) > 1 else None
-        )
+        said = mesh.slug if len(self.node.meshes) > 1 else None
+        return Sender(mesh.name_of(row.from_member), row.from_session or None, said, row.origin)
 
     def _digest(self, rows: Sequence[InboxRow], mark: Mark) -> Framed:
         texts = [self.reading.text_of(row) for row in rows[:MAX_NAMED]]

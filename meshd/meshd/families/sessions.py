@@ -2,12 +2,21 @@
 
 from typing import Final
 
-from mesh_protocol.ops.sessions import ListSessions, SessionsAnswer, SessionState, SetMode
+from mesh_protocol.ops.sessions import (
+    ListSessions,
+    SessionsAnswer,
+    SessionState,
+    SetMode,
+    WhyAnswer,
+    WhySession,
+)
 from mesh_protocol.wire.errors import MeshError
 from meshd.deliver.rungs import rung_of
 from meshd.local.dispatch import Call, handles
 from meshd.sessions import Session
 from meshd.store.sessions import count_unshown
+from meshd.stuck import why_stuck
+from meshd.waiting import why_here
 
 MAX_ROWS: Final = 100
 
@@ -29,6 +38,27 @@ async def set_mode(call: Call, request: SetMode) -> SessionState:
     if request.mode == "push":
         call.app.ladder.take_up(session)
     return _state(call, session)
+
+
+@handles(WhySession)
+async def why_session(call: Call, request: WhySession) -> WhyAnswer:
+    app = call.app
+    wanted = request.session.casefold()
+    called = [session for session in app.sessions.all() if session.name.casefold() == wanted]
+    if not called:
+        raise MeshError("not_found", what="session", id=f"{request.session}; mesh sessions lists them")
+    session = max(called, key=lambda each: (each.alive, each.started_ms))
+    if session.alive:
+        app.sessions.look(session)
+    mesh = app.sessions.mesh_of(session)
+    why = why_stuck(
+        session,
+        rung_of(session, app.ladder.inboxes.uid),
+        count_unshown(app.node.db.reader, session.key),
+        why_here(mesh) if mesh is not None else None,
+        app.node.now(),
+    )
+    return WhyAnswer(session=session.name, code=why.code, why=why.text)
 
 
 def session_meant(call: Call, name: str) -> Session:

@@ -222,6 +222,16 @@ def owe_receipt(
     )
 
 
+def owe_refusal(tx: apsw.Connection, row: InboxRow, at_ms: int, reason: str) -> None:
+    """Note the one receipt of a message that was not kept."""
+    _, *names = _DUE.split(", ")
+    values = (row.mesh, row.from_device, row.msg_id, row.attempt, row.message_hash, "refused", reason)
+    tx.execute(
+        f"INSERT INTO receipt_out({', '.join(names)}) VALUES({','.join('?' * 12)})",
+        (*values, "", "", at_ms, 1, row.expires_ms),
+    )
+
+
 def due_receipts(db: apsw.Connection, mesh: MeshId, after: int, limit: int = 512) -> list[ReceiptDue]:
     """Receipts owed, oldest first, above row id `after`."""
     query = f"SELECT {_DUE} FROM receipt_out WHERE mesh=? AND id>? ORDER BY id LIMIT ?"  # noqa: S608

@@ -128,4 +128,14 @@ CREATE TABLE profile(
 ALTER TABLE session ADD COLUMN mode TEXT NOT NULL DEFAULT 'push';
 """
 
-MIGRATIONS: Final = (_V1, _V2)
+_V3: Final = """
+-- What this person decided of a sender's messages to his sessions: hold or refuse; no row is allow.
+CREATE TABLE trust(mesh BLOB NOT NULL, member BLOB NOT NULL, policy TEXT NOT NULL, PRIMARY KEY(mesh, member))
+  STRICT, WITHOUT ROWID;
+
+-- Messages that no session gets until they are let in, and the session each was for. Its inbox row names the session
+-- 'held' meanwhile, which is no session's key.
+CREATE TABLE held(row INTEGER PRIMARY KEY, session_key TEXT NOT NULL, since_ms INTEGER NOT NULL) STRICT;
+"""
+
+MIGRATIONS: Final = (_V1, _V2, _V3)

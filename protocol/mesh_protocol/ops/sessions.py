@@ -52,6 +52,30 @@ class ListSessions(Request, frozen=True):
     mesh: MeshArg = ""
 
 
+class WhyAnswer(Answer, frozen=True):
+    """`code` is stable (`fine` when nothing is), `why` is for people."""
+
+    session: str
+    code: str
+    why: str
+
+
+@op(
+    "session.why",
+    answer=WhyAnswer,
+    tier=Tier.AGENT,
+    errors=("not_found",),
+    drops_unknown=True,
+    command=Command("why", args=("session",)),
+)
+class WhySession(Request, frozen=True):
+    """Say in one line why a session does not go on, or why messages do not reach it."""
+
+    session: Annotated[
+        str, msgspec.Meta(min_length=1, max_length=128, description="a session of this machine, by its name")
+    ]
+
+
 @op(
     "session.mode",
     answer=SessionState,

@@ -32,6 +32,8 @@ class Claude:
         self.answers = True
         """Begins a turn after what it was shown."""
         self.busy = False
+        self.status = ""
+        """What its registry entry says instead of busy or idle: `waiting` before a permission prompt."""
         self.inbox = inbox
         self.inbound = "accept"
         """Its setting for messages of other sessions: accept, hold, refuse; or drop, as it does with too many."""
@@ -92,7 +94,7 @@ class Claude:
             "peerProtocol": 1,
             "kind": "interactive",
             "entrypoint": "cli",
-            "status": "busy" if self.busy else "idle",
+            "status": self.status or ("busy" if self.busy else "idle"),
             **({"messagingSocketPath": str(self._socket)} if self.inbox else {}),
         }
         new = self._entry.with_suffix(".new")

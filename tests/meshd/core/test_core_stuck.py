@@ -1,0 +1,128 @@
+"""Waiting for a person is a state of its own that everybody sees, and `mesh why` says what keeps a session."""
+
+import pytest
+
+from meshd.sessions import Session
+from meshd.stuck import why_stuck
+from meshd.waiting import Why
+from world.claude import Claude
+from world.machine import Machine
+from world.world import World
+
+
+async def live(world: World) -> tuple[Machine, Claude, Session]:
+    (ann,) = await world.mesh("ann")
+    web = await ann.claude("web")
+    session = ann.app.sessions.get(web.key)
+    assert session is not None
+    return ann, web, session
+
+
+def register(web: Claude, status: str) -> None:
+    web.status = status
+    web.register()
+
+
+async def test_waiting_for_a_permission_is_seen_by_peers_and_ends_with_the_answer(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    web = await bob.claude("web")
+    await ann.until_knows("bob/web")
+    web.begin_turn()
+    register(web, "waiting")
+    await web.hook("Notification", notification_type="permission_prompt")
+
+    async def shows(word: str) -> bool:
+        rows = (await ann.call("peer.list"))["peers"]
+        return any(row["to"] == "bob/web" and row["status"] == word for row in rows)
+
+    await world.until(lambda: shows("waiting"), what="ann sees that web waits")
+    assert (await bob.call("session.list"))["sessions"][0]["status"] == "waiting"
+    await world.settle(120)
+    assert await shows("waiting"), "it does not wear off"
+    register(web, "busy")
+    await web.hook("PostToolUse")
+    await world.until(lambda: shows("working"), what="ann sees that web goes on")
+
+
+async def test_without_hooks_the_registry_alone_tells_that_a_session_waits(world: World) -> None:
+    ann, web, _ = await live(world)
+    register(web, "waiting")
+    await world.settle(3)
+    assert (await ann.call("session.list"))["sessions"][0]["status"] == "waiting"
+    register(web, "idle")
+    await world.settle(3)
+    assert (await ann.call("session.list"))["sessions"][0]["status"] == "idle"
+
+
+async def test_a_waiting_session_is_not_pushed_what_can_wait(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    web = await bob.claude("web")
+    await ann.until_knows("bob/web")
+    web.begin_turn()
+    register(web, "waiting")
+    await world.settle(3)
+    await ann.send("bob/web", "no hurry", wait="stored", timeout=10)
+    await world.settle(10)
+    assert web.addresses == []
+    web.status = ""
+    web.end_turn()
+    await world.until(lambda: len(web.seen) == 1, what="the push once it is idle")
+
+
+async def test_a_turn_that_failed_is_the_reason_until_the_next_begins(world: World) -> None:
+    ann, web, _ = await live(world)
+    await web.hook("StopFailure", error="rate_limit")
+    answer = await ann.call("session.why", session="web")
+    assert answer["code"] == "rate_limit"
+    assert (await ann.call("session.list"))["sessions"][0]["status"] == "idle"
+    await web.hook("UserPromptSubmit")
+    assert (await ann.call("session.why", session="web"))["code"] != "rate_limit"
+
+
+async def test_sub_agents_starting_and_ending_leave_the_session_working(world: World) -> None:
+    ann, web, _ = await live(world)
+    web.begin_turn()
+    for event in ("SubagentStart", "SubagentStop"):
+        await web.hook(event, agent_id="a1")
+        assert (await ann.call("session.list"))["sessions"][0]["status"] == "working"
+
+
+async def test_a_session_that_ended_is_offline(world: World) -> None:
+    ann, web, _ = await live(world)
+    await web.end()
+    await world.until(lambda: not ann.app.sessions.live(), what="its end")
+    assert (await ann.call("session.why", session="web"))["code"] == "offline"
+
+
+async def test_a_session_of_a_machine_without_its_broker_says_so(world: World) -> None:
+    ann, _, _ = await live(world)
+    await world.unplug(ann)
+    await world.settle(60)
+    assert (await ann.call("session.why", session="web"))["code"] == "offline"
+
+
+@pytest.mark.parametrize(
+    ("change", "rung", "waiting", "code"),
+    [
+        ({}, "inbox", 0, "fine"),
+        ({}, "inbox", 2, "fine"),
+        ({}, "pull", 2, "pull"),
+        ({"mode": "off"}, "pull", 1, "closed"),
+        ({"mode": "inbox"}, "pull", 1, "closed"),
+        ({"trouble": "held_by_session"}, "inbox", 1, "held_by_session"),
+        ({"trouble": "refused_by_session"}, "inbox", 1, "refused_by_session"),
+        ({"trouble": "no_inbox"}, "hook", 0, "fine"),
+        ({"failure": "overloaded", "mode": "off"}, "pull", 1, "overloaded"),
+    ],
+)
+async def test_the_first_reason_that_explains_it_is_named(
+    world: World, change: dict[str, str], rung: str, waiting: int, code: str
+) -> None:
+    _, _, session = await live(world)
+    for name, value in change.items():
+        setattr(session, name, value)
+    found = why_stuck(session, rung, waiting, None, 0)
+    assert found.code == code
+    assert "\n" not in found.text
+    if code == "fine":
+        assert why_stuck(session, rung, waiting, Why("offline", "no broker"), 0).code == "offline"
