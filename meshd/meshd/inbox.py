@@ -228,7 +228,7 @@ class Inbox:
             if policy == "refuse":
                 store.owe_refusal(tx, rows[0], now, REFUSED)
                 set_stream_got(tx, mesh.id, message.from_device, message.stream_seq)
-                return Stored((), ())
+                return NOTHING
             numbers = [store.add_inbox(tx, row) for row in rows]
             first = numbers[0]
             store.owe_receipt(tx, rows[0], first, state=state, at_ms=now, session="", evidence="commit", reason=reason)
@@ -239,7 +239,10 @@ class Inbox:
             reached("FP-12")
             return Stored((*numbers,), ())
 
-        return self.node.db.submit(work)
+        pending = self.node.db.submit(work)
+        if policy == "refuse":  # nothing is stored, and yet something is to be told
+            pending.settled(lambda: self.receipts_due(mesh))
+        return pending
 
     def _commit_receipts(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Pending[Stored]:
         now = self.node.now()

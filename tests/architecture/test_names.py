@@ -241,6 +241,7 @@ RULES = {
             "protocol/mesh_protocol/io/blocking.py": "a socket's folder, when its path is longer than an address",
             "protocol/mesh_protocol/io/sqlite.py": "makes the database file, readable by its owner alone",
             "meshd/meshd/claude/inbox.py": "a socket's folder, followed by descriptor so that no link can be put in its way",
+            "meshd/meshd/claude/listener.py": "sockets in a session's folder, by descriptor: made, looked at and removed",
             "meshd/meshd/claude/registry.py": "reads Claude Code's registry of sessions",
             "meshd/meshd/claude/transcript.py": "reads Claude Code's transcripts",
             "meshd/meshd/embedded.py": "makes the embedded broker's folder",
