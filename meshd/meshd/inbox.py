@@ -225,9 +225,9 @@ class Inbox:
         def work(tx: apsw.Connection) -> Stored:
             if not store.mark_seen(tx, message.from_device, message.msg_id, now):
                 return NOTHING
+            set_stream_got(tx, mesh.id, message.from_device, message.stream_seq)
             if policy == "refuse":
                 store.owe_refusal(tx, rows[0], now, REFUSED)
-                set_stream_got(tx, mesh.id, message.from_device, message.stream_seq)
                 return NOTHING
             numbers = [store.add_inbox(tx, row) for row in rows]
             first = numbers[0]
@@ -235,7 +235,6 @@ class Inbox:
             if policy == "hold":
                 trust.hold_rows(tx, numbers, now)
                 store.owe_receipt(tx, rows[0], first, state="held", at_ms=now, session="", evidence="", reason=HELD)
-            set_stream_got(tx, mesh.id, message.from_device, message.stream_seq)
             reached("FP-12")
             return Stored((*numbers,), ())
 

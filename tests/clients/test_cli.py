@@ -68,6 +68,9 @@ ARGUMENTS = {
     "outbox cancel": ("ab12ab12",),
     "outbox requeue": ("ab12ab12",),
     "mode": ("push",),
+    "why": ("web",),
+    "trust": ("hold", "ann"),
+    "held release": ("ab12ab12",),
 }
 
 

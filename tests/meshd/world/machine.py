@@ -13,6 +13,7 @@ import trio
 from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pair
 
 from mesh_protocol.crashpoints import Reached, unnoticed
+from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.io.sqlite import Database, StorageFailed, Worker
 from mesh_protocol.io.stream import StreamLink
 from meshd.app import App
@@ -232,7 +233,8 @@ class Machine:
 
     async def talk(self, pid: int) -> Talk:
         """A new connection of the process `pid`."""
-        assert self._life is not None, f"the daemon of {self.name} does not run"
+        if self._life is None:
+            raise LinkClosed(f"the daemon of {self.name} does not run")
         near, far = memory_stream_pair()
         self._sockets.append(far)
         client = Client(self.app, PeerCreds(pid, os.geteuid(), os.getegid(), None))
