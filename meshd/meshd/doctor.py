@@ -14,6 +14,7 @@ from meshd.mesh import Mesh
 from meshd.sessions import Session
 from meshd.store.outbox_views import list_waiting
 from meshd.store.sessions import count_unshown
+from meshd.stuck import TROUBLES
 from meshd.waiting import PEOPLES, ago, why_waiting
 
 if TYPE_CHECKING:
@@ -216,6 +217,8 @@ def _held_up(session: Session) -> tuple[str, str]:
     if session.trouble == "taken_but_not_shown":
         fix = "it gets them when it calls check_messages; Claude Code's setting crossSessionInbound may hold or refuse them"
         return "it took messages and nothing proves that they were shown", fix
+    if session.trouble in TROUBLES:
+        return TROUBLES[session.trouble], "the session's own settings of Claude Code decide it (crossSessionInbound)"
     if session.trouble:
         return f"messages cannot be pushed to it ({session.trouble})", "it gets them when it calls check_messages"
     return "", ""

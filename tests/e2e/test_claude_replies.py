@@ -97,7 +97,13 @@ async def test_what_its_agent_sends_to_the_address_of_a_push_is_heard(claude_sta
             (frame,) = frames_in(claude_stage.api.turns()[0].news)
             assert (frame.mark, frame.text) == (mark, "is it green?")
             follower = Follower(view.home.config, address.session.session_id, os.getuid(), from_end=False)
-            seen = [item for item in follower.read()[0] if isinstance(item, PushSeen)]
+            seen: list[PushSeen] = []
+
+            def written() -> bool:
+                seen.extend(item for item in follower.read()[0] if isinstance(item, PushSeen))
+                return bool(seen)
+
+            await until(written, what="the push in the transcript", explain=view.explain)
             assert [item.proves(push_id, mark) for item in seen] == [True]
 
 
@@ -153,6 +159,31 @@ async def test_what_a_hook_answers_is_read_by_the_model_and_proved_by_its_mark(c
     ]
     turns = [[frame.text for frame in frames_in(turn.news)] for turn in claude_stage.api.turns()]
     assert turns == [["told at UserPromptSubmit"], ["told at PostToolUse"], ["told at Stop"]]
+
+
+async def test_what_an_async_hook_answers_comes_with_the_next_request(claude_stage: Stage) -> None:
+    mark = new_mark(os.urandom)
+    answer = claude_stage.root / "answer"
+    answer.write_bytes(write_context(HookEvent("PostToolUse"), frame_message(ALICE, MESSAGE_ID, mark, "later").text))
+    command = {"type": "command", "command": "/bin/cat", "args": [str(answer)], "async": True}
+    home = claude_stage.home(settings={"hooks": {"PostToolUse": [{"matcher": "Bash", "hooks": [command]}]}})
+    claude_stage.api.on("run it", ToolUse("Bash", {"command": "echo one"}), times=1)
+    claude_stage.api.on("one", ToolUse("Bash", {"command": "sleep 1; echo two"}), times=1)
+    async with claude_stage.headless(home, "--allowedTools", "Bash") as view:
+        await view.is_idle()
+        session = Registry(home.config, ProcTable(), os.getuid()).session_above(view.pid)
+        assert isinstance(session, ClaudeSession)
+        follower = Follower(home.config, session.session_id, os.getuid(), from_end=True)
+        await view.say("run it")
+        seen: list[Observation] = []
+
+        def proved() -> bool:
+            seen.extend(follower.read()[0])
+            return HookContextSeen((mark,)) in seen
+
+        await until(proved, what="it in the transcript", explain=lambda: f"{seen} {view.explain()}")
+        await view.results(1)
+    assert any("later" in [frame.text for frame in frames_in(turn.news)] for turn in claude_stage.api.turns())
 
 
 async def test_a_permission_prompt_is_registered_as_waiting(claude_stage: Stage) -> None:

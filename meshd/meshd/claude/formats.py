@@ -6,7 +6,7 @@ KNOWN_VERSIONS. Nothing here does I/O.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
@@ -281,11 +281,18 @@ def _attachment(attachment: Mapping[str, object]) -> tuple[Evidence, ...]:
             return _pushes(attachment, PushPath.MID_TURN)
         case "hook_additional_context":
             content = attachment.get("content")
-            texts = content if isinstance(content, list) else [content]
-            marks = tuple(mark for text in texts if isinstance(text, str) for mark in marks_in(text))
-            return (HookContextSeen(marks),) if marks else ()
+            return _context(content if isinstance(content, list) else [content])
+        case "async_hook_response":  # what a hook that Claude did not wait for answered, with the next request
+            response = attachment.get("response")
+            output = response.get("hookSpecificOutput") if isinstance(response, Mapping) else None
+            return _context([output.get("additionalContext")]) if isinstance(output, Mapping) else ()
         case _:
             return ()
+
+
+def _context(texts: Sequence[object]) -> tuple[Evidence, ...]:
+    marks = tuple(mark for text in texts if isinstance(text, str) for mark in marks_in(text))
+    return (HookContextSeen(marks),) if marks else ()
 
 
 def _pushes(holder: Mapping[str, object], path: PushPath) -> tuple[Evidence, ...]:

@@ -1,7 +1,7 @@
 """What Claude Code tells a hook, and what a hook may answer. Pure.
 
 Tried on 2.1.329: context that UserPromptSubmit, PostToolUse or Stop return is given to the model; after Stop a turn begins
-with it, and the next Stop says `stop_hook_active`.
+with it, and the next Stop says `stop_hook_active`. What an `async` hook returns comes with the next request.
 """
 
 import json

@@ -320,9 +320,12 @@ async def read_inbox(call: Call, request: ReadInbox) -> InboxAnswer:
             while not rows:
                 await changes.take()
                 rows = read()
-    newest = request.all and session is None  # then the row too many is the first one
-    shown, cut = _shown_rows(call, rows[-request.limit :] if newest else rows[: request.limit])
-    return InboxAnswer(messages=shown, more=cut or len(rows) > request.limit)
+    more = len(rows) > request.limit
+    if request.all and session is None:  # the newest that fit: the row too many is the first one
+        newest, cut = _shown_rows(call, reversed(rows[-request.limit :]))
+        return InboxAnswer(messages=newest[::-1], more=cut or more)
+    shown, cut = _shown_rows(call, rows[: request.limit])
+    return InboxAnswer(messages=shown, more=cut or more)
 
 
 @handles(AckInbox)

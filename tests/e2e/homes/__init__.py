@@ -65,7 +65,7 @@ class Home:
         wait_until(lambda: is_gone(pid))
 
     def texts(self) -> list[str]:
-        """Everything in the person's inbox, oldest first."""
+        """The newest messages of the person's inbox that one answer holds, oldest first."""
         return [row["message"] for row in self.json("inbox", "--all", "--limit", "100")["messages"]]
 
 

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from meshd.claude.formats import HookContextSeen, parse_line
 from meshd.claude.hooks import HookEvent, parse_hook, write_context
+from meshd.claude.marks import Mark
 
 
 def event(name: str, **more: object) -> HookEvent:
@@ -59,3 +61,16 @@ def test_context_is_written_as_the_event_wants_it() -> None:
     assert json.loads(write_context(HookEvent("Stop"), 'a "b"\n')) == {
         "hookSpecificOutput": {"hookEventName": "Stop", "additionalContext": 'a "b"\n'}
     }
+
+
+def test_a_transcript_proves_the_context_of_hooks_that_were_waited_for_and_of_those_that_were_not() -> None:
+    text = "hello [mesh 7f 0123456789abcdef]\nmore"
+    waited = {"type": "hook_additional_context", "content": [text]}
+    response = {"hookSpecificOutput": {"hookEventName": "PostToolUse", "additionalContext": text}}
+    later = {"type": "async_hook_response", "response": response, "stdout": "[mesh 7f ffffffffffffffff]"}
+    for attachment in (waited, later):
+        line = json.dumps({"type": "attachment", "attachment": attachment}).encode()
+        assert parse_line(line) == (HookContextSeen((Mark("0123456789abcdef"),)),)
+    for nothing in (None, {}, {"hookSpecificOutput": 3}, {"hookSpecificOutput": {"additionalContext": 3}}):
+        entry = {"type": "attachment", "attachment": {"type": "async_hook_response", "response": nothing}}
+        assert parse_line(json.dumps(entry).encode()) == ()

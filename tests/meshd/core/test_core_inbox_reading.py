@@ -126,6 +126,10 @@ async def test_more_text_than_an_answer_holds_comes_in_several(world: World) -> 
     first = await bob.call("inbox.read", limit=100)
     assert 1 < len(first["messages"]) < 20
     assert first["more"]
+    newest = await bob.call("inbox.read", limit=100, all=True)
+    count = len(newest["messages"])
+    assert [row["message"][:2] for row in newest["messages"]] == [f"{number:02}" for number in range(20 - count, 20)]
+    assert newest["more"]
     read: list[str] = []
     while texts := await bob.read(limit=100):
         read.extend(text[:2] for text in texts)
