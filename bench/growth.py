@@ -26,7 +26,7 @@ HELD: Final = 5_000
 STORM: Final = 1_000
 RAISED: Final = {
     "member_rate": 5000, "member_burst": 5000, "connects_burst": 10_000, "hello_burst": 10_000, "append_burst": 1000,
-    "mailbox_rows": 100_000, "member_share": 1,
+    "mailbox_rows": 100_000, "member_share": 1, "connections": 6000,
 }  # fmt: skip
 """The broker's limits that this bench raises."""
 

@@ -39,6 +39,7 @@ class WebSocketLink:
         self._parts: list[bytes] = []
         self._over: str | None = None
         self._cut = False
+        self._leaving = False
         self._digest()  # what came with the answer to the handshake
 
     async def send(self, frame: bytes) -> None:
@@ -52,12 +53,13 @@ class WebSocketLink:
         if self._messages:
             await trio.lowlevel.checkpoint()  # a chunk of many small messages is not all one turn
         while not self._messages:
-            if self._over is not None:
-                raise LinkClosed(self._over)
+            if self._over is not None or self._leaving:
+                raise LinkClosed(self._over or "closed")
             await self._read()
         return self._messages.pop(0)
 
     async def aclose(self) -> None:
+        self._leaving = True  # from here on the goodbye reads what comes
         with trio.move_on_after(CLOSE_SECONDS):
             await self._say_goodbye()
         await trio.aclose_forcefully(self._stream)
