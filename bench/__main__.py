@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from bench.claude import measure_claude
 from bench.commands import measure_commands
 from bench.figures import Figure, describe_machine, write_results, write_table
 from bench.growth import measure_growth, measure_storm
@@ -38,6 +39,7 @@ def main() -> int:
             figures += _told("relay", lambda: measure_relay(bin_folder, pair, folder))
             figures += _told("idle", lambda: measure_idle(bin_folder, pair, folder))
             figures += _told("latency", lambda: measure_latency(bin_folder, pair, folder))
+        figures += _told("claude code", lambda: measure_claude(bin_folder))
         figures += _told("a hundred devices", lambda: measure_load(bin_folder, folder / "load", 100, 1000))
         figures += _told("two devices", lambda: measure_load(bin_folder, folder / "two", 2, 2000))
         figures += _told("growth", lambda: measure_growth(bin_folder, folder))

@@ -54,8 +54,17 @@ def measure_growth(bin_folder: Path, folder: Path) -> list[Figure]:
                 Figure(f"broker, durable accepts, {size} devices", rate, "/s", first, "the same with one device")
             )
         broker.stop()
-        fill(home / "data" / "broker.db", crowd)
+        began = time.monotonic()
         broker = start_broker(bin_folder, home, url.rpartition("/")[2])
+        empty = time.monotonic() - began
+        broker.stop()
+        fill(home / "data" / "broker.db", crowd)
+        began = time.monotonic()
+        broker = start_broker(bin_folder, home, url.rpartition("/")[2])
+        started = time.monotonic() - began
+        figures.append(
+            Figure("broker, start with 1,000,000 rows", started, "s", empty, "the same before", 5.0, "value")
+        )
         rate = SENT / trio.run(crowd.send, SENT, crowd.devices)
         figures.append(Figure("broker, durable accepts, 1,000,000 rows", rate, "/s", first, "the same with one device"))
         drained = DRAINED / trio.run(crowd.drain, 0, DRAINED)

@@ -33,7 +33,7 @@ async def test_kill_9_at_each_named_crash_point_loses_nothing_and_doubles_nothin
     async with under_load(tmp_path, chance, len(points)) as (pair, storm, outcome):
         for kind, point in points:
             program = pair.broker if kind == "broker" else chance.choice((pair.alice, pair.bob))
-            if not await storm.await_death(program, point, 1, 10.0):
+            if not await storm.await_death(program, point, 1, 60.0):
                 missed.append((program.name, point))
     print(outcome.told())
     assert outcome.sound, f"seed {SEED}: {outcome}"
