@@ -17,6 +17,7 @@ from bench.install import install
 from bench.latency import measure_latency
 from bench.load import measure_load
 from bench.machines import two_machines
+from bench.proxy import measure_proxy, measure_record
 from bench.relay import measure_relay
 from bench.starts import measure_starts
 
@@ -40,6 +41,8 @@ def main() -> int:
             figures += _told("idle", lambda: measure_idle(bin_folder, pair, folder))
             figures += _told("latency", lambda: measure_latency(bin_folder, pair, folder))
         figures += _told("claude code", lambda: measure_claude(bin_folder))
+        figures += _told("api proxy", lambda: measure_proxy(bin_folder, folder / "proxy"))
+        figures += _told("a million requests", lambda: measure_record(bin_folder, folder / "proxy"))
         figures += _told("a hundred devices", lambda: measure_load(bin_folder, folder / "load", 100, 1000))
         figures += _told("two devices", lambda: measure_load(bin_folder, folder / "two", 2, 2000))
         figures += _told("growth", lambda: measure_growth(bin_folder, folder))

@@ -18,6 +18,7 @@ import trio
 from bench.figures import Figure
 from bench.install import ROOT, environment
 from bench.machines import Program, ask, connect, start_daemon
+from mesh_protocol.wire.codec import JsonValue
 
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))  # the harness that runs the binary offline
 
@@ -174,8 +175,8 @@ def _is_known(folder: Path) -> bool:
 def _send(folder: Path, priority: str) -> None:
     """Returns when the daemon has the proof that the session was shown the message."""
     with connect(folder) as client:
-        wanted = {"to": "proj", "priority": priority, "wait": "shown", "timeout": 30.0}
-        answer = ask(client, "message.send", {**wanted}, TEXT)
+        wanted: dict[str, JsonValue] = {"to": "proj", "priority": priority, "wait": "shown", "timeout": 30.0}
+        answer = ask(client, "message.send", wanted, TEXT)
     if not answer["reached"]:
         raise RuntimeError(f"a message was not shown in time: {answer['state']!r}")
 

@@ -1,9 +1,14 @@
 """For all tests: generated examples are not judged by the clock, and child processes are measured only where asked for."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# The kits that several folders use. Last, so that no folder of tests stands in a package's way.
+sys.path.append(str(Path(__file__).parent))
 
 # Other tests run beside them on the same cores.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)

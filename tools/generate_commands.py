@@ -16,9 +16,9 @@ from generate_operations import Row, answer_keys, write_table
 from mesh_clients.cli import own
 from mesh_clients.cli.help import print_verb
 from mesh_clients.cli.main import find_verb
+from mesh_clients.cli.topics import STATUSES
 from mesh_protocol.op import Operation
 from mesh_protocol.registry import load_operations
-from mesh_protocol.wire import errors
 
 REFERENCE: Final = Path(__file__).parent.parent / "docs" / "cli.md"
 HEAD: Final = """\
@@ -53,17 +53,6 @@ SIGTERM. What waits to be sent stays on the disk. `mesh up` starts the same, det
 Every code that a command can end with is in the table at the end of
 [the operations](../protocol/mesh_protocol/OPERATIONS.md#error-codes), with its text and its exit status.
 """
-STATUSES: Final[Mapping[int, str]] = {
-    errors.OK: "it was done",
-    errors.FAILED: "it was not done, or the message ended short of what was asked for; `mesh doctor`: something is bad",
-    errors.USAGE: "the command line, or a name in it, is wrong",
-    errors.BAD_DATA: "what was given is not valid: an invite, a text that is too large",
-    errors.UNAVAILABLE: "no daemon, or the broker does not answer",
-    errors.TRY_LATER: "not now: try again; what was begun goes on in the background",
-    errors.NOT_ALLOWED: "not allowed",
-    errors.CONFIG: "something has to be set up first",
-    130: "Ctrl-C",
-}
 OWN_KEYS: Final[Mapping[str, tuple[Row, ...]]] = {
     "up": (
         ("`started`", "true or false: whether this command started it"),
@@ -86,6 +75,8 @@ OWN_KEYS: Final[Mapping[str, tuple[Row, ...]]] = {
         ("`files[].path`, `.changed`", "as above"),
         ("`notes[]`", "text: what the service manager said against it"),
     ),
+    "launch": (),
+    "open": (),
     "completion": (),
     "help": (),
     "mcp": (),
@@ -94,6 +85,8 @@ OWN_KEYS: Final[Mapping[str, tuple[Row, ...]]] = {
 }
 """The documents of commands that are no operation's."""
 NO_JSON: Final[Mapping[str, str]] = {
+    "launch": "Claude Code takes its place; only a refusal is a document. See [launching](launch.md).",
+    "open": "Asks, and then ends as `mesh join` or `mesh send` does; with `--json` nothing can be asked, so nothing is done.",
     "completion": "Prints text only. It starts no daemon, and asks the one that runs for at most 80 ms.",
     "help": "Prints text only.",
     "mcp": "Speaks MCP, one JSON-RPC message a line; it outlives restarts of the daemon.",

@@ -74,31 +74,24 @@ def _entry(operation: Operation, command: Command) -> str:
         raise ValueError(f"mesh {command.verb} names fields that {operation.method} lacks: {sorted(unknown)}")
     properties = msgspec.json.schema(request)["$defs"][request.__name__]["properties"]
     hints = get_type_hints(request, include_extras=True)
-    defaults = {field.name: field.default for field in msgspec.structs.fields(request)}
+    required = {field.name for field in msgspec.structs.fields(request) if field.required}
     fields = [
         (
             name,
             "" if name in command.args else command.flags.get(name, "--" + name.replace("_", "-")),
             _kind(properties[name], operation),
             _choices(hints[name]),
-            None if defaults[name] is msgspec.NODEFAULT else properties[name].get("default"),
+            None if name in required else properties[name].get("default", ""),
             properties[name].get("description", ""),
         )
         for name in request.__struct_fields__
         if name not in command.hidden
     ]
     written = "".join(f"        {field!r},\n" for field in fields)
+    # Few lines: the table is held to the size of a file that people read.
     return (
-        f"    {command.verb!r}: (\n"
-        f"        {operation.method!r},\n"
-        f"        {operation.summary!r},\n"
-        f"        {command.args!r},\n"
-        f"        (\n{written.replace('        (', '            (')}        ),\n"
-        f"        {operation.payload!r},\n"
-        f"        {operation.texts!r},\n"
-        f"        {command.rows!r},\n"
-        f"        {command.columns!r},\n"
-        "    ),\n"
+        f"    {command.verb!r}: ({operation.method!r}, {operation.summary!r}, {command.args!r}, (\n{written}    ),"
+        f" {operation.payload!r}, {operation.texts!r}, {command.rows!r}, {command.columns!r}),\n"
     )
 
 

@@ -73,7 +73,7 @@ REASONS: Final[Mapping[str, Callable[[str], bool]]] = {
     r"(peer credentials of Linux|reads /proc|memory is read through /proc)": is_not_linux,
     r"the other platforms' calls cannot be made here": is_not_linux,
     r"this kernel has no SO_PEERPIDFD": has_no_peer_pidfd,
-    r"(dbus-daemon|gnome-keyring-daemon|systemd-analyze) is not installed": lacks_program,
+    r"(dbus-daemon|gnome-keyring-daemon|systemd-analyze|groff) is not installed": lacks_program,
     r"(no network namespace may be made here|this machine's kernel does not let us unshare )": makes_no_namespace,
     r"(pip could not download claude-agent-sdk|.* does not run: .*MESHD_CLAUDE_BIN)": gets_no_claude,
 }

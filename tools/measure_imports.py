@@ -18,6 +18,7 @@ MODULES: Final = {
     "PyNaCl": "nacl.bindings",
     "cryptography": "cryptography.hazmat.primitives.hpke",
     "keyring": "keyring",
+    "segno": "segno",
 }
 """What of each package the program imports."""
 

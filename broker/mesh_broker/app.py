@@ -48,6 +48,8 @@ from mesh_protocol.broker_api import (
     MailFan,
     MailResume,
     MailSend,
+    PrekeyAdd,
+    PrekeyLeft,
     PrekeyPut,
     PrekeyTake,
     SealsAck,
@@ -61,6 +63,7 @@ from mesh_protocol.io.link import Link, LinkClosed
 from mesh_protocol.io.memory import link_pair
 from mesh_protocol.io.sqlite import Database, StorageFailed, ThreadWorker
 from mesh_protocol.keys import SigningKey
+from mesh_protocol.prekeys import BATCH_BYTES
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.framing import MAX_BODY
 from mesh_protocol.wire.rpc import RequestReceived
@@ -136,6 +139,8 @@ class Broker:
         prekeys = Prekeys(store, limits, now, require_room)
         answer(PrekeyPut, prekeys.put, max_body=MAX_PREKEY)
         answer(PrekeyTake, prekeys.take)
+        answer(PrekeyAdd, prekeys.add, max_body=BATCH_BYTES)
+        answer(PrekeyLeft, prekeys.left)
         rates = MailRates(limits, now)
         accepting = Accepting(store, limits, metrics, rates, clock, require_room, self._reached)
         answer(MailSend, accepting.send, max_body=MAX_ENVELOPE, rated=False)

@@ -89,6 +89,7 @@ class Chains:
         room.pins -= 1
         if succeeded:
             room.advance(state, end)
+            room.silence_removed()
             room.announce()
             self._metrics.count("chain_appends_total")
 
@@ -157,6 +158,7 @@ def grow(
         if isinstance(admission, AddMember) and admission.invite_id:
             admitted.append((InviteId(admission.invite_id), admission.device))
     known = before.devices if before is not None else {}
+    open_before = before.invites if before is not None else {}
     return Growth(
         first=end.seq + 1,
         records=encoded,
@@ -166,5 +168,5 @@ def grow(
         devices=[device for device in state.devices if device not in known],
         seals=[(seal.to_device, seal.epoch, seal.encode()) for seal in seals],
         admitted=admitted,
-        closed=[invite for invite, _ in admitted if not state.invites[invite].open],
+        closed=[invite for invite, was in open_before.items() if was.open and not state.invites[invite].open],
     )

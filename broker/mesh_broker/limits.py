@@ -84,6 +84,8 @@ class Limits:
     """Records of meshes that nobody is connected to, kept verified in memory: a few MiB."""
     prekey_rate: float = 100 / 60
     prekey_burst: int = 100
+    onetime_seconds: float = 10.0
+    """Until one device is given the next one-time prekey of another; in between it seals to the signed one."""
     live_rate: float = 50.0
     live_burst: int = 200
     join_rate: float = 5 / 60

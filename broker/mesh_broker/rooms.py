@@ -48,6 +48,15 @@ class Room:
         for session in (*self.sessions.values(), *self.invited):
             session.client.outbound.tip(self.mesh, frame)
 
+    def silence_removed(self) -> None:
+        """Push no mail and no live frame any more to a device that the chain has taken out. It is told the tip still,
+        and why, when it asks for what is behind it."""
+        for session in self.sessions.values():
+            if not self.state.is_active(session.device):
+                if session.stream is not None:
+                    session.stream.stop()
+                self.subscribe(session, frozenset())
+
     def box(self, device: DeviceId) -> int | None:
         """The box of a device that the chain has ever listed."""
         box = self._boxes.get(device)

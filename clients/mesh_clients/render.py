@@ -109,6 +109,22 @@ def cut(text: str, width: int) -> str:
     return text + "…"
 
 
+def fold(head: str, text: str, width: int) -> list[str]:
+    """`text` beside `head`, in lines of at most `width` columns (0: one line) that are broken between words; all but the
+    first begin with blanks. A word that is wider than its place stays whole, and so does a text without a place."""
+    room = width - cells(head)
+    if room <= 0 or cells(text) <= room:
+        return [(head + text).rstrip()]
+    lines = [""]
+    for each in text.split():
+        if lines[-1] and cells(lines[-1]) + 1 + cells(each) > room:
+            lines.append(each)
+        else:
+            lines[-1] = f"{lines[-1]} {each}".lstrip()
+    blank = " " * cells(head)
+    return [head + lines[0], *(blank + line for line in lines[1:])]
+
+
 def terminal_width(stream: "TextIO") -> int:
     """Columns of the terminal behind `stream`, 0 where there is none."""
     try:

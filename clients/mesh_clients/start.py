@@ -1,4 +1,5 @@
-"""Starting the daemon from a client: one starter at a time, detached, with as little of the caller's world as possible."""
+"""Starting the daemon from a client: one starter at a time, through the user's service manager where the service is
+installed, else detached, with as little of the caller's world as possible."""
 
 import fcntl
 import os
@@ -28,41 +29,77 @@ class NotStarted(Exception):
     """No daemon could be started; the text says why and what to do."""
 
 
+class Start:
+    """How a daemon came to be there. `service`: the service that started it, empty for none; `trouble`: why the one that
+    is installed did not."""
+
+    __slots__ = ("service", "trouble")
+
+    def __init__(self, service: str = "", trouble: str = "") -> None:
+        self.service = service
+        self.trouble = trouble
+
+
 def start_daemon(
     environ: Mapping[str, str],
     home: bytes = b"",
     *,
     seconds: float = SECONDS,
     command: tuple[str, ...] = (),
+    asked_for: bool = False,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-) -> None:
+) -> Start:
     """Start a daemon for `home` (or the environment's own) and wait until its socket answers; nothing if one runs.
 
-    Raises `NotStarted`, and `thin.NotTrusted` for a home that must not be used.
+    A `command` is run as it is, without any service. `asked_for`: a person wants this start, so that one which failed a
+    moment ago is tried again. Raises `NotStarted`, and `thin.NotTrusted` for a home that must not be used.
     """
     data = thin.data_directory(encode_environment(environ), home)
     if answers(data):
-        return
+        return Start()
     why = ancestry.refusal(environ, os.getpid())
     if why:
         raise NotStarted(why)
     make_private(data)
-    deadline = time.monotonic() + seconds
     lock = os.open(data + b"/start.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        if not take_turn(lock, data, deadline):
-            return
+        if not take_turn(lock, data, time.monotonic() + seconds):
+            return Start()
         failed = read_failure(lock, now_ms())
-        if failed:
+        if failed and not asked_for:
             raise NotStarted(failed)
         os.ftruncate(lock, 0)
         try:
-            run_until_ready(command or daemon_command(), reduce_environment(environ, data, home), data, deadline)
+            started = Start() if command else start_service(environ, home, data, seconds)
+            if not started.service:
+                reduced = reduce_environment(environ, data, home)
+                run_until_ready(command or daemon_command(), reduced, data, time.monotonic() + seconds)
         except NotStarted as error:
             os.pwrite(lock, f"{now_ms()} {error}"[:REASON_BYTES].encode("utf-8", "replace"), 0)
             raise
+        return started
     finally:
         os.close(lock)
+
+
+def start_service(environ: Mapping[str, str], home: bytes, data: bytes, seconds: float) -> Start:
+    """Have the service manager start it, where the service for this home is installed. A service that does not bring a
+    daemon is no reason to have none."""
+    from mesh_clients.install import programs, service
+
+    named = os.path.normpath(os.fsdecode(thin.absolute(home))) if home else programs.own_home(environ)
+    found = service.find_service(environ, named)
+    if not found.is_there:
+        return Start()
+    trouble = service.start_service(found)
+    deadline = time.monotonic() + seconds
+    while not trouble and not answers(
+        data
+    ):  # a manager that does not wait for readiness returns before the socket is there
+        if time.monotonic() > deadline:
+            trouble = "it does not answer"
+        time.sleep(STEP)
+    return Start(trouble=trouble) if trouble else Start(found.name)
 
 
 def start_quietly(home: bytes) -> int:

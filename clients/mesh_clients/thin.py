@@ -21,6 +21,7 @@ MAX_BODY = 1024 * 1024
 MAX_HEADER = 64 * 1024
 MAX_VALUE = 4096
 MAX_SHORT = 1024
+MAX_COLUMNS = 1000
 SOCKET_PATH = 107 if sys.platform != "darwin" else 103
 VARIABLES = (
     b"CLAUDE_CONFIG_DIR",
@@ -242,49 +243,81 @@ def write_output(data: bytes) -> None:
         data = data[posix.write(1, data) :]
 
 
-def columns(environ: dict[bytes, bytes]) -> int:
-    text = environ.get(b"COLUMNS", b"")
-    return int(text) if text.isdigit() and len(text) < 4 else 0
+def number(text: bytes) -> int:
+    """A number of at most four digits; 0 for anything else."""
+    return int(text) if text.isdigit() and len(text) < 5 else 0
 
 
 def out_of_time(signal: int, frame: object) -> None:
     raise Late
 
 
-def run(verb: str, environ: dict[bytes, bytes], home: bytes) -> int:
+def run(verb: str, environ: dict[bytes, bytes], options: dict[str, bytes]) -> int:
     """One hook or status line. Returns the exit status."""
+    if verb == "statusline":
+        return run_status_line(environ, options)
     try:
         body = read_input()
         if body is None:
             return 0  # a part of a JSON text is of no use
-        sock = connect(socket_path(data_directory(environ, home)))
-        fields = [(b"env", pack_environment(environ))]
-        if verb == "statusline":
-            fields.insert(0, (b"columns", pack_number(columns(environ))))
-        status, answer = ask(sock, pack_request(verb.encode(), fields, body))
+        sock = connect(socket_path(data_directory(environ, options.get("--home", b""))))
+        status, answer = ask(sock, pack_request(b"hook", [(b"env", pack_environment(environ))], body))
         write_output(answer)
         return status
+    except (NoDaemon, OSError, Late):
+        return 0  # a hook has nobody to tell
+
+
+def run_status_line(environ: dict[bytes, bytes], options: dict[str, bytes]) -> int:
+    """Our line, below what the user's own command prints if there is one. Never blank."""
+    above = None
+    try:
+        body = read_input() or b""  # of a document that is too large nothing is used
+        if "--chain" in options:
+            from mesh_clients.chained import start
+
+            above = start(options["--chain"], body, environ, number(options.get("--within", b"")))
+        sock = connect(socket_path(data_directory(environ, options.get("--home", b""))))
+        line = ask(sock, pack_request(b"statusline", line_fields(environ, options), body))[1]
     except NoDaemon as error:
-        said = str(error)
+        line = b"mesh: " + str(error).encode() + b"\n"
     except OSError:
-        said = "the daemon stopped (mesh up)"
+        line = b"mesh: the daemon stopped (mesh up)\n"
     except Late:
-        said = "the daemon is slow (mesh doctor)"
-    if verb == "statusline":  # a hook has nobody to tell
-        write_output(b"mesh: " + said.encode() + b"\n")
+        line = b"mesh: the daemon is slow (mesh doctor)\n"
+    if above is not None:
+        _signal.setitimer(_signal.ITIMER_REAL, 0)  # it has a limit of its own
+        line = above.finish() + line
+        _signal.setitimer(_signal.ITIMER_REAL, SECONDS)
+    write_output(line)
     return 0
 
 
+def line_fields(environ: dict[bytes, bytes], options: dict[str, bytes]) -> list[tuple[bytes, bytes]]:
+    columns = min(number(environ.get(b"COLUMNS", b"")), MAX_COLUMNS)
+    fields = [(b"columns", pack_number(columns)), (b"env", pack_environment(environ))]
+    layout = options.get("--layout", b"")
+    if layout:
+        fields.append((b"layout", pack_text(layout[:32])))
+    if environ.get(b"NO_COLOR"):  # no-color.org
+        fields.append((b"plain", b"\xc3"))
+    return fields
+
+
 def main(arguments: list[str]) -> "NoReturn":
-    """`statusline` or `hook`, then `--home DIR`. Leaves the process without its ceremony, which costs a tenth of a run."""
+    """`statusline` or `hook`, then `--home DIR`; for a status line also `--layout NAME`, `--chain COMMAND`, `--within MS`.
+
+    Leaves the process without its ceremony, which costs a tenth of a run.
+    """
     _signal.signal(_signal.SIGALRM, out_of_time)
     _signal.setitimer(_signal.ITIMER_REAL, SECONDS)
-    home = b""
-    if len(arguments) > 2 and arguments[1] == "--home":
-        home = arguments[2].encode("utf-8", "surrogateescape")
+    options = {
+        arguments[place]: arguments[place + 1].encode("utf-8", "surrogateescape")
+        for place in range(1, len(arguments) - 1, 2)
+    }
     status = 0
     try:
-        status = run(arguments[0], posix.environ, home)
+        status = run(arguments[0], posix.environ, options)
     except (OSError, Late):
         pass  # nobody reads the output any more
     posix._exit(status)

@@ -17,6 +17,7 @@ from mesh_protocol.registry import load_operations
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import RequestReceived
 from meshd.audience import Writer, addresses
+from meshd.audit import Audit
 from meshd.brokers import Brokers
 from meshd.claude.inbox import Inboxes
 from meshd.config import Config
@@ -29,6 +30,7 @@ from meshd.inbox import Address, Inbox
 from meshd.keys.identity import Identity
 from meshd.keys.states import KeysNotReady, KeysRefused
 from meshd.keys.store import KeyStore
+from meshd.launches import Launches
 from meshd.link.meshlink import LinkParts, MeshLink
 from meshd.link.table import LinkState
 from meshd.local.dispatch import Dispatch, load_handlers
@@ -46,12 +48,14 @@ from meshd.profiles import Profiles
 from meshd.reading import Reading, store_local
 from meshd.refusal import StartRefused
 from meshd.seams import Seams
+from meshd.services.proxy.switch import ProxySwitch
 from meshd.sessions import Session, Sessions
 from meshd.store import outbox as sent
 from meshd.store.inbox import expire_receipts, forget_seen
 from meshd.store.meshes import set_meta
 from meshd.store.outbox import DeliveryRow, MessageRow
 from meshd.store.schema import APPLICATION_ID, MIGRATIONS
+from meshd.store.verified import read_pins
 from meshd.store.voids import expiring_numbers
 from meshd.voids import Voids, add_voids
 
@@ -85,17 +89,20 @@ class App:
     exit_status: int = 0
     dispatch: Dispatch = field(init=False)
     node: Node = field(init=False)
+    audit: Audit = field(init=False)
     outbox: Outbox = field(init=False)
     voids: Voids = field(init=False)
     inbox: Inbox = field(init=False)
     reading: Reading = field(init=False)
     sessions: Sessions = field(init=False)
     groups: Groups = field(init=False)
+    launches: Launches = field(init=False)
     profiles: Profiles = field(init=False)
     ladder: Ladder = field(init=False)
     board: PresenceBoard = field(init=False)
     brokers: Brokers = field(init=False)
     making: MeshMaking = field(init=False)
+    proxy: ProxySwitch = field(init=False)
     db: Database = field(init=False)
     take_identity: Callable[[Identity], Awaitable[Identity]] = field(init=False)
     """Holds opened keys against the database and counts the start."""
@@ -118,10 +125,12 @@ class App:
         self.seams.reached("FP-19")
         remember_identity(db, identity)
         node = self.node = Node(self.seams, db, identity.device, bytes(identity.store_key), identity.generation)
+        self.audit = Audit(node, self.paths.keys)
         self.board = PresenceBoard(node)
         self.reading = Reading(node, self._receipts_due)
         self.sessions = Sessions(node, self.processes, os.geteuid(), self._presence_changed, self._session_arrived)
         self.groups = Groups(node, self.sessions, lambda: self.profiles.changed())
+        self.launches = Launches(self.sessions, self.groups, self.processes)
         inboxes = Inboxes(os.geteuid(), self.processes)
         self.ladder = Ladder(node, self.sessions, inboxes, self.reading, lambda draft: self.outbox.send(draft))
         self.outbox = Outbox(node, self._store_local, self.ladder.surfaced, self.config.limits.outbox_rows)
@@ -134,11 +143,15 @@ class App:
         embedded = Embedded(self.config.embedded_broker, self.paths.data / "broker")
         self.brokers = Brokers(parts, embedded, self.failed)
         self.making = MeshMaking(node, self.brokers, self.board)
+        self.proxy = ProxySwitch(node, self.paths, self.failed)
+        self.audit.restore()
+        node.pins.load(read_pins(db.reader))
         self.making.restore()
         self.sessions.restore()
         self.voids.restore()
         self.groups.restore()
         self.profiles.restore()
+        self.launches.restore()
         self.locked = False
 
     async def unlock(self, passphrase: bytes | None) -> None:
@@ -178,6 +191,8 @@ class App:
             self.ladder.run,
             self.inbox.watch_gaps,
             self.profiles.run,
+            self.proxy.run,
+            self.launches.run,
             self._sweep,
         )
         async with trio.open_nursery() as nursery:
@@ -250,6 +265,7 @@ class App:
         self.profiles.changed()
 
     def _session_arrived(self, session: Session) -> None:
+        self.launches.arrived(session)
         self.ladder.session_arrived(session)
 
     def _addresses(self, mesh: Mesh, label: str) -> list[Address]:

@@ -16,6 +16,7 @@ from meshd.refusal import StartRefused
 
 KeyBackend = Literal["auto", "keyring", "file"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+Layout = Literal["full", "short", "minimal"]
 
 _Record = TypeVar("_Record", "Limits", "Idle")
 
@@ -70,6 +71,8 @@ class Config:
     log_level: LogLevel = "info"
     log_file: bool = False
     """Also to logs/meshd.log, rotated."""
+    statusline: Layout = "full"
+    """How much Claude Code's status line says, where its command names no layout."""
     limits: Limits = field(default_factory=Limits)
     idle: Idle = field(default_factory=Idle)
 
@@ -138,6 +141,8 @@ def _with(config: Config, key: str, value: object, where: str) -> Config:
             if not isinstance(value, bool):
                 raise ConfigRefused(f"{where}: log_file must be true or false")
             return replace(config, log_file=value)
+        case "statusline":
+            return replace(config, statusline=cast(Layout, _one_of(value, get_args(Layout), key, where)))
     raise ConfigRefused(f"{where}: unknown key {key!r}; known are {', '.join(_names(Config))}")
 
 

@@ -23,9 +23,17 @@ class Doubts:
     """When the broker last showed another history of the membership."""
     mailbox_ms: int = 0
     """When the broker's mailbox last counted lower than before."""
+    twice_ms: int = 0
+    """When a second message last came under a one-time prekey."""
+    twice: tuple[DeviceId, DeviceId] | None = None
+    """From whom the first of these was, and from whom the second is said to be."""
     authors: dict[DeviceId, str] = field(default_factory=dict)
     """Whose messages wait because they name a membership that the broker does not show us, and why."""
     _missing: dict[DeviceId, dict[int, int]] = field(default_factory=dict)
+
+    def used_twice(self, first: DeviceId, second: DeviceId, now_ms: int) -> None:
+        """Messages of these two came under the same one-time prekey."""
+        self.twice, self.twice_ms = (first, second), now_ms
 
     def miss(self, sender: DeviceId, first: int, behind: int, now_ms: int) -> None:
         """The numbers `first` to `behind - 1` of a sender's stream did not come before `behind`."""

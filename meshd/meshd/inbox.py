@@ -18,6 +18,7 @@ from mesh_protocol.group_envelope import open_group
 from mesh_protocol.ids import DeviceId, MsgId
 from mesh_protocol.io.sqlite import Pending
 from mesh_protocol.keys import CryptoError, verify_prekey
+from mesh_protocol.prekeys import is_onetime
 from mesh_protocol.receipt import MAX_REASON, Bounce
 from meshd.contents import keep_content
 from meshd.doubts import LATE_MS
@@ -26,6 +27,7 @@ from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.outbox import Outbox
 from meshd.ownmail import own_delivery, own_message
+from meshd.prekeys import find_private, require_fresh, spending
 from meshd.receipts import read_facts
 from meshd.sealing import MAX_ATTEMPTS, seal_delivery
 from meshd.store import inbox as store
@@ -33,6 +35,7 @@ from meshd.store import outbox as sent
 from meshd.store import trust
 from meshd.store.inbox import InboxRow
 from meshd.store.meshes import set_stream_got
+from meshd.store.prekeys import Use
 from meshd.voids import take_void
 
 log = get_logger("inbox")
@@ -40,8 +43,12 @@ log = get_logger("inbox")
 HELD: Final = "held by the recipient until he lets it in (mesh held)"
 REFUSED: Final = "the recipient refuses your messages (mesh trust)"
 """What a sender is told of a policy at the other end."""
-MAX_BOUNCES: Final = 32
-"""Bounces sent to one device in the life of a daemon: a broker's forgeries must not make us flood a member."""
+OWN_KINDS: Final = frozenset({"receipt", "bounce", "profile", "void"})
+"""What daemons tell each other; sealed to the signed prekey always."""
+MAX_BOUNCES: Final = 256
+BOUNCES_MS: Final = 3_600_000
+"""Bounces sent to one device in an hour: a broker's forgeries must not make us flood a member. Enough for one that comes back
+after days with many messages to a prekey that has had its time."""
 BOUNCE_LIFETIME_MS: Final = 7 * 24 * 3600 * 1000
 
 
@@ -91,6 +98,7 @@ class Inbox:
     surfaced: Callable[[int], None]
     profile: Callable[[Mesh, SignedMessage], Pending[Stored]]
     _bounces: Counter[DeviceId] = field(default_factory=Counter)
+    _bounces_since_ms: int = 0
     _gap: trio.Event = field(default_factory=trio.Event)
 
     async def watch_gaps(self) -> None:
@@ -119,7 +127,7 @@ class Inbox:
             return Verdict("wait", "from a device that the chain does not list", outer)
         if not mesh.state.is_active(outer.from_device):
             return Verdict("drop", "from a device that was revoked")
-        prekey = mesh.prekeys.get(outer.prekey_id)
+        prekey = find_private(self.node, mesh, outer)
         if prekey is None:
             return Verdict("bounce", "prekey_gone", outer)
         try:
@@ -133,6 +141,8 @@ class Inbox:
 
     def _judge_message(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Verdict:
         message = signed.message
+        if is_onetime(outer.prekey_id) and message.kind in OWN_KINDS:
+            return Verdict("drop", "a daemon's own mail under a one-time prekey", outer)
         if mesh.state.devices[outer.from_device].member_id != message.from_member:
             return Verdict("drop", "its device belongs to another member than it says", outer)
         if message.to_member != mesh.row.member:
@@ -145,7 +155,15 @@ class Inbox:
         return Verdict("take", outer=outer, signed=signed)
 
     def commit(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Pending[Stored]:
-        """Queue the one transaction that makes a judged message ours."""
+        """Queue the one transaction that makes a judged message ours. Its one-time prekey opens nothing else from now on."""
+        pending = self._commit(mesh, outer, signed)
+        if is_onetime(outer.prekey_id):
+            mesh.spent = True
+            mesh.claims[outer.prekey_id] = Use(outer.from_device, outer.msg_id)
+            pending.settled(lambda: mesh.end_claim(outer.prekey_id))
+        return pending
+
+    def _commit(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Pending[Stored]:
         match signed.message.kind:
             case "text":
                 return self._commit_text(mesh, outer, signed)
@@ -158,14 +176,14 @@ class Inbox:
             case "void":
                 return self._commit_void(mesh, outer, signed)
             case _:  # of a newer member: verified, noted, and left to a daemon that knows it
-                return self.node.db.submit(self._mark_only(outer))
+                return self.node.db.submit(self._mark_only(mesh, outer))
 
     def _commit_void(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Pending[Stored]:
         """Numbers that the sender gave up are no gap in its stream."""
         missing, keep = take_void(mesh, signed, self.node.now())
         if missing:
             self._gap.set()
-        mark = self._mark_only(outer)
+        mark = self._mark_only(mesh, outer)
 
         def work(tx: apsw.Connection) -> Stored:
             keep(tx)
@@ -173,19 +191,19 @@ class Inbox:
 
         return self.node.db.submit(work)
 
-    def _mark_only(self, outer: AnyOuter) -> Callable[[apsw.Connection], Stored]:
-        now = self.node.now()
+    def _mark_only(self, mesh: Mesh, outer: AnyOuter) -> Callable[[apsw.Connection], Stored]:
+        now, spend = self.node.now(), spending(self.node, mesh, outer)
 
         def work(tx: apsw.Connection) -> Stored:
             store.mark_seen(tx, outer.from_device, outer.msg_id, now)
+            spend(tx)
             return NOTHING
 
         return work
 
     def _commit_text(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Pending[Stored]:
         """A row for everybody here whom it means, and one `stored` for all of them."""
-        message = signed.message
-        now = self.node.now()
+        message, now, spend = signed.message, self.node.now(), spending(self.node, mesh, outer)
         addresses = self.addresses(mesh, message.to_session)
         kept = keep_content(message.content_type, message.content)
         content = self.node.seal("inbox", "content", message.from_device + message.msg_id, kept)
@@ -225,6 +243,7 @@ class Inbox:
         def work(tx: apsw.Connection) -> Stored:
             if not store.mark_seen(tx, message.from_device, message.msg_id, now):
                 return NOTHING
+            spend(tx)
             set_stream_got(tx, mesh.id, message.from_device, message.stream_seq)
             if policy == "refuse":
                 store.owe_refusal(tx, rows[0], now, REFUSED)
@@ -249,7 +268,7 @@ class Inbox:
             facts = read_facts(signed)
         except CryptoError as error:
             log.warning("unreadable receipt", mesh=Id(mesh.id), error=error)
-            return self.node.db.submit(self._mark_only(outer))
+            return self.node.db.submit(self._mark_only(mesh, outer))
 
         def work(tx: apsw.Connection) -> Stored:
             if not store.mark_seen(tx, outer.from_device, outer.msg_id, now):
@@ -260,11 +279,12 @@ class Inbox:
 
     def _commit_bounce(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Pending[Stored]:
         """Seal anew with the prekey that the bounce brings, or end the delivery. Counts only for the very bytes we sent."""
-        mark = self._mark_only(outer)
+        mark = self._mark_only(mesh, outer)
         try:
             bounce = Bounce.decode(signed.message.content)
             if bounce.spk is not None:
                 verify_prekey(bounce.spk, mesh.id, outer.from_device)
+                require_fresh(self.node, bounce.spk.made_ms)
         except CryptoError:
             return self.node.db.submit(mark)
         reader = self.node.db.reader
@@ -284,6 +304,8 @@ class Inbox:
                 mesh.peer_prekeys[outer.from_device] = bounce.spk
             content = self.node.open("message", "content", message.msg_id, message.content)
             resealed = seal_delivery(self.node, mesh, message, content, delivery)
+            if resealed is None:  # the recipient's prekey is not known here since the start: sealed when it is fetched
+                resealed = delivery._replace(envelope=None, accepted_ms=0)
 
         def work(tx: apsw.Connection) -> Stored:
             mark(tx)
@@ -301,10 +323,13 @@ class Inbox:
 
     def bounce(self, mesh: Mesh, outer: AnyOuter, envelope: bytes, reason: str) -> Pending[None] | None:
         """Tell the sender's device that its envelope could not be opened. None: it has had enough of these."""
+        node = self.node
+        if not 0 <= node.now() - self._bounces_since_ms < BOUNCES_MS:
+            self._bounces.clear()
+            self._bounces_since_ms = node.now()
         if self._bounces[outer.from_device] >= MAX_BOUNCES:
             return None
         self._bounces[outer.from_device] += 1
-        node = self.node
         content = Bounce(
             outer.msg_id, outer.attempt, outer_hash(envelope), reason, mesh.prekey if reason == "prekey_gone" else None
         ).encode()

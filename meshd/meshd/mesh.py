@@ -1,19 +1,21 @@
 """One mesh in memory: its verified chain, its keys, its names. What is here is also on disk, or is derived from it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from mesh_protocol.chain import Record
 from mesh_protocol.ids import DeviceId, MemberId, MeshId
 from mesh_protocol.keys import CryptoError, PrekeyPrivate, SignedPrekey
-from mesh_protocol.members import ChainState, extend
+from mesh_protocol.members import ChainState, Member, extend
 from mesh_protocol.names import compare_form, member_subject, open_name
 from mesh_protocol.seals import MeshKeys
 from mesh_protocol.tip import TipRef
 from meshd.doubts import Doubts
 from meshd.link.table import LinkEvent, LinkState, advance
+from meshd.shelf import Shelf
 from meshd.store.meshes import MeshRow
+from meshd.store.prekeys import Use
 
 EMPTY_TIP: Final = TipRef(0, bytes(32), 0, bytes(32))
 
@@ -41,12 +43,23 @@ class Mesh:
     prekeys: dict[int, PrekeyPrivate] = field(default_factory=dict)
     prekey: SignedPrekey | None = None
     peer_prekeys: dict[DeviceId, SignedPrekey] = field(default_factory=dict)
+    peers_asked_ms: int = 0
+    """When all of these were last fetched anew."""
+    shelf: Shelf = field(default_factory=Shelf)
+    claims: dict[int, Use] = field(default_factory=dict)
+    """One-time prekeys of ours whose message is being committed."""
+    spent: bool = False
+    """One was used since the log of the database was last cut."""
+    replace_onetime: bool = False
+    """Those that lie at the broker are not to be given out any more."""
     streams: dict[DeviceId, Stream] = field(default_factory=dict)
     tip: TipRef = EMPTY_TIP
     link: LinkState = LinkState.OFFLINE
     link_since_ms: int = 0
     link_why: str = ""
     names: dict[MemberId, str] = field(default_factory=dict)
+    former_names: dict[MemberId, str] = field(default_factory=dict)
+    """Of those who were removed: what they wrote is still shown under them."""
     alarm: str = ""
     """Why sending is stopped: the broker served another history. Empty: all is well."""
     doubts: Doubts = field(default_factory=Doubts)
@@ -91,13 +104,22 @@ class Mesh:
         self.rename()
 
     def rename(self) -> None:
-        """Work out the display names: first in chain order keeps a name, a later equal one gets its id behind it."""
+        """Work out the display names: first in chain order keeps a name, a later equal one gets its id behind it.
+
+        Members of now come before those who were removed.
+        """
         if self.chain is None or self.keys is None:
             return
         taken: set[str] = set()
+        self.names = self._name(self.chain.members.values(), taken)
+        self.former_names = self._name(self.chain.former.values(), taken)
+
+    def _name(self, members: Iterable[Member], taken: set[str]) -> dict[MemberId, str]:
         names: dict[MemberId, str] = {}
+        assert self.chain is not None
+        assert self.keys is not None
         salt = self.chain.genesis.salt
-        for member in sorted(self.chain.members.values(), key=lambda m: m.added_seq):
+        for member in sorted(members, key=lambda m: m.added_seq):
             try:
                 name = open_name(self.keys.name_key, member_subject(member.member_id, salt), member.sealed_name)
             except CryptoError:
@@ -106,10 +128,10 @@ class Mesh:
                 name = f"{name}~{member.member_id.hex()[:4]}"
             taken.add(compare_form(name))
             names[member.member_id] = name
-        self.names = names
+        return names
 
     def name_of(self, member: MemberId) -> str:
-        return self.names.get(member, f"member-{member.hex()[:8]}")
+        return self.names.get(member) or self.former_names.get(member, f"member-{member.hex()[:8]}")
 
     def title(self) -> str:
         """The mesh's own name, as its maker called it."""
@@ -119,6 +141,10 @@ class Mesh:
             return open_name(self.keys.name_key, self.chain.genesis.salt, self.chain.genesis.sealed_mesh_name)
         except CryptoError:
             return self.slug
+
+    def end_claim(self, prekey_id: int) -> None:
+        """A message that a one-time prekey of ours opened is stored, or is not."""
+        self.claims.pop(prekey_id, None)
 
     def next_stream(self, device: DeviceId) -> int:
         """Take the next number of the stream to `device`."""

@@ -8,7 +8,7 @@ import trio
 from mesh_protocol.chain import Epoch, Genesis, Record, epoch_kc, make_record, mesh_id_of
 from mesh_protocol.ids import MemberId
 from mesh_protocol.invite import InviteLink, parse_link
-from mesh_protocol.keys import CryptoError, PrekeyPrivate, SignedPrekey, SigningKey, sign_prekey
+from mesh_protocol.keys import CryptoError, PrekeyPrivate, SignedPrekey, SigningKey
 from mesh_protocol.members import ChainError
 from mesh_protocol.names import check_mesh_name, check_name, member_subject, seal_name
 from mesh_protocol.seals import MeshKeys
@@ -20,6 +20,7 @@ from meshd.link.greeting import read_tip, say_hello
 from meshd.link.joining import enter_by_invite, require_usable
 from meshd.mesh import Mesh, Stream
 from meshd.node import Node
+from meshd.prekeys import make_prekey
 from meshd.presence import PresenceBoard
 from meshd.refusal import StartRefused
 from meshd.store import meshes as store
@@ -169,14 +170,10 @@ class MeshMaking:
         node.events.publish("mesh", mesh=mesh.slug)
 
     def _new_prekey(self, mesh: Mesh, prekey_id: int) -> PrekeyRow:
-        node = self.node
-        seed = node.seams.rng(32)
-        private = PrekeyPrivate.from_seed(seed)
-        signed = sign_prekey(node.key, mesh.id, prekey_id, private.public, node.now())
-        mesh.prekeys[prekey_id] = private
-        mesh.prekey = signed
-        sealed = node.seal("prekey", "sealed", mesh.id + prekey_id.to_bytes(8, "little"), seed)
-        return PrekeyRow(prekey_id, sealed, signed.encode(), signed.made_ms)
+        made = make_prekey(self.node, mesh, prekey_id)
+        mesh.prekeys[prekey_id] = made.private
+        mesh.prekey = made.signed
+        return made.row
 
     # Joining.
 

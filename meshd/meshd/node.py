@@ -13,6 +13,7 @@ from meshd.columns import open_column, seal_column
 from meshd.events import Events
 from meshd.mesh import Mesh
 from meshd.seams import Seams
+from meshd.verified import Pins
 
 MAX_CLOCK_OFF_MS: Final = 3_600_000
 
@@ -29,6 +30,7 @@ class Node:
     events: Events = field(default_factory=Events)
     meshes: dict[MeshId, Mesh] = field(default_factory=dict)
     default_mesh: MeshId | None = None
+    pins: Pins = field(default_factory=Pins)
     _broker_clock: tuple[int, float] | None = None
     """What a broker's clock said at the last hello, and when that was."""
     _waiting: dict[MsgId, list[trio.Event]] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from mesh_protocol.op import MAX_TEXT
 from mesh_protocol.pae import BadEncoding
 from mesh_protocol.wire.errors import MeshError
 from meshd.contents import keep_said
+from meshd.link.table import LinkState
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.sealing import seal_delivery, seal_shared, wrap_deliveries
@@ -124,6 +125,7 @@ class Outbox:
         earlier = self.repeat_of(draft)
         if earlier is not None:
             return earlier
+        self._node.pins.require_unchanged(draft.mesh, draft.recipients, draft.wanted, bool(draft.audience))
         self._require_room(draft)
         message, rows = self._deliveries(draft, self._message(draft, text), text)
         store_local = [self._store_local(message, row, text) for row in rows if row.path == "local"]
@@ -206,7 +208,9 @@ class Outbox:
         away = [row for row in rows if row.path == "mesh"]
         here = [row for row in rows if row.path == "local"]
         node, mesh = self._node, draft.mesh
-        # Sealed now where the prekeys are at hand: then the first transmission needs no commit of its own.
+        # Sealed now where the prekeys are at hand: then the first transmission needs no commit of its own. Not while the
+        # broker is away: until it is back, they may have had their time.
+        online = mesh.link is LinkState.ONLINE
         if len(away) > 1:
             try:
                 message, away = seal_shared(node, mesh, message, text, away)
@@ -216,9 +220,11 @@ class Outbox:
                 raise MeshError(
                     "too_large", what="the message with its recipients", size=len(text), limit=MAX_TEXT
                 ) from None
-            sealed = {row.device: row for row in wrap_deliveries(node, mesh, message, away[:SMALL_FANOUT])}
+            sealed = {
+                row.device: row for row in wrap_deliveries(node, mesh, message, away[:SMALL_FANOUT] if online else [])
+            }
             away = [sealed.get(row.device, row) for row in away]
-        else:
+        elif online:
             away = [seal_delivery(node, mesh, message, text, row) or row for row in away]
         return message, [*here, *away]
 

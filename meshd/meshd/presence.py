@@ -50,10 +50,11 @@ class Presence(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """The newest presence of a device; `at_ms` by our clock."""
+    """The newest presence of a device; `at_ms` by our clock. `epoch` is that of its key, which the device thus holds."""
 
     at_ms: int
     presence: Presence
+    epoch: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -122,8 +123,8 @@ class PresenceBoard:
         before = self._heard.get(who)
         # A daemon that was started anew knows of nobody, however short it was away.
         came = presence.online and (frame.generation > generation or not self.is_online(mesh.id, frame.device))
-        self._heard[who] = Heard(now, presence)
-        if came or before is None or before.presence != presence:
+        self._heard[who] = Heard(now, presence, frame.epoch)
+        if came or before is None or before.presence != presence or before.epoch != frame.epoch:
             self.node.events.publish("presence", mesh=mesh.slug)
         return came
 
@@ -155,7 +156,8 @@ class PresenceBoard:
         """Other devices heard within the lease."""
         if mesh.chain is None:
             return 0
-        return sum(self.is_online(mesh.id, device) for device in mesh.chain.devices if device != self.node.device)
+        others = (each for each in mesh.chain.devices if each != self.node.device and mesh.chain.is_active(each))
+        return sum(self.is_online(mesh.id, device) for device in others)
 
     def save(self) -> None:
         """Queue the replay counters that rose; nobody waits for this."""

@@ -9,6 +9,7 @@ from meshd.contents import Said, read_said
 from meshd.inbox import Address, audience_of
 from meshd.mesh import Mesh
 from meshd.node import Node
+from meshd.sessions import Session
 from meshd.store import inbox as store
 from meshd.store.inbox import InboxRow
 from meshd.store.outbox import DeliveryRow, MessageRow
@@ -94,6 +95,13 @@ class Reading:
             return sum(store.set_read(tx, row.row, now) for row in rows)
 
         return await self._node.db.write(work)
+
+    async def close_returned(self, session: Session) -> None:
+        """A client without a transcript asks again, so it had the last answer: that is not given once more. It is no
+        evidence that a model read it."""
+        returned, session.returned = session.returned, []
+        if returned:
+            await self.mark_handed(returned)
 
     async def mark_shown(self, row: InboxRow, at_ms: int, session: str, evidence: str) -> bool:
         """There is evidence that a session was shown this message."""

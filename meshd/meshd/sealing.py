@@ -9,6 +9,7 @@ from mesh_protocol.fan import Fan, read_wrap, tail_of
 from mesh_protocol.group_envelope import GroupRecipient, GroupRef, seal_group, wrap_group
 from mesh_protocol.ids import DeviceId, MemberId, MsgId
 from mesh_protocol.keys import SignedPrekey
+from mesh_protocol.prekeys import OneTimePrekey
 from meshd.contents import content_of
 from meshd.mesh import Mesh
 from meshd.node import Node
@@ -29,12 +30,17 @@ class Sealed(NamedTuple):
 def seal_delivery(
     node: Node, mesh: Mesh, message: MessageRow, content: bytes, delivery: DeliveryRow
 ) -> DeliveryRow | None:
-    """The delivery with its next attempt's envelope, or None while the recipient's prekey is not known here."""
-    prekey = mesh.peer_prekeys.get(delivery.device)
+    """The delivery with its next attempt's envelope, or None while the recipient's prekey is not known here.
+
+    The first attempt at a text goes to a one-time prekey, if there is one; all else to the signed one (crypto design 2.7).
+    """
+    if message.shared is not None:
+        return next(iter(wrap_deliveries(node, mesh, message, [delivery])), None)
+    prekey: SignedPrekey | OneTimePrekey | None = mesh.peer_prekeys.get(delivery.device)
+    if message.kind == "text" and not delivery.attempt:
+        prekey = mesh.shelf.take(delivery.device) or prekey
     if prekey is None:
         return None
-    if message.shared is not None:
-        return wrap_deliveries(node, mesh, message, [delivery])[0]
     direct = replace(
         _unaddressed(node, mesh, message, content),
         to_member=delivery.member,
@@ -155,6 +161,6 @@ def seal_note(
     return seal_envelope(sign_message(message, node.key), attempt=1, spk=prekey)
 
 
-def _seal(signed: SignedMessage, attempt: int, prekey: SignedPrekey) -> Sealed:
+def _seal(signed: SignedMessage, attempt: int, prekey: SignedPrekey | OneTimePrekey) -> Sealed:
     envelope = seal_envelope(signed, attempt=attempt, spk=prekey)
     return Sealed(envelope, signed.hash, outer_hash(envelope))

@@ -1,7 +1,6 @@
 """The agent sessions of this machine: found through Claude's own registry, never believed, watched by pid and start time."""
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ import trio
 
 from mesh_protocol.envelope import MAX_SESSION
 from mesh_protocol.ids import MeshId
+from meshd.agents import client_of, is_client, name_of, remembered
 from meshd.claude.formats import ClaudeSession, is_claude_program
 from meshd.claude.registry import NoSession, Registry, config_dir
 from meshd.endings import lives, wait_end
@@ -21,6 +21,7 @@ from meshd.node import Node
 from meshd.presence import SessionView
 from meshd.processes import ProcessTable, walk
 from meshd.status import Source, Status, renew, settle, word_of
+from meshd.store.inbox import InboxRow
 from meshd.store.sessions import SessionRow, put_session, read_sessions
 
 log = get_logger("sessions")
@@ -59,8 +60,12 @@ class Session:
     """Why messages do not reach it by push, for doctor."""
     hooked: bool = False
     """It runs our hooks."""
+    channel: str = ""
+    """open: its MCP client takes channel notifications, as far as its own arguments say; silent: nothing ever proved it."""
     failure: str = ""
     """Why its last turn failed, in Claude's word (`rate_limit`, `overloaded`…); empty when it did not."""
+    returned: list[InboxRow] = field(default_factory=list)
+    """What the last answer to a client without a transcript brought, as far as it was whole."""
     stirred: trio.Event = field(default_factory=trio.Event)
     """Set, and made anew, when something changed that what waits for it may have waited for."""
 
@@ -68,6 +73,11 @@ class Session:
     def start(self) -> int:
         """Process start time in the system's unit."""
         return int(self.claude.proc_start) if self.claude.proc_start.isdecimal() else 0
+
+    @property
+    def foreign(self) -> bool:
+        """Its agent is no Claude Code: it has tools and asks for its messages, and nothing proves what it was shown."""
+        return is_client(self.claude.session_id)
 
     def stir(self) -> None:
         """Wake who waits for a change of this session."""
@@ -111,7 +121,7 @@ class Sessions:
         for row in read_sessions(self.node.db.reader, self.node.now() - REMEMBER_MS):
             found = Registry(Path(row.config_dir), self.processes, self.uid).session_of(row.pid, str(row.start))
             alive = not row.ended_ms and not isinstance(found, NoSession)
-            claude = found if not isinstance(found, NoSession) else _remembered(row)
+            claude = found if not isinstance(found, NoSession) else remembered(row)
             now = self.node.now()
             session = Session(
                 key=row.key,
@@ -202,7 +212,7 @@ class Sessions:
     def address(self, mesh: Mesh, label: str, sender: str = "") -> Address:
         """Who a session label of an arriving message means here. `sender`: the session of this machine that wrote it."""
         if not label:
-            live = self.in_mesh(mesh.id)
+            live = [session for session in self.in_mesh(mesh.id) if not session.foreign]
             taken = len(live) == 1 and live[0].name != sender and live[0].mode == "push"
             return Address(live[0].key if taken else "", True, True)
         for session in sorted(self._sessions.values(), key=lambda s: (not s.alive, -s.started_ms)):
@@ -228,6 +238,11 @@ class Sessions:
             await trio.sleep(LOOK_PAUSE_S)
         return None
 
+    def welcome(self, pid: int, folder: str, wish: str) -> Session | None:
+        """The session of an MCP client that is no Claude Code, by the process of our relay. None: it cannot be seen."""
+        relay = self.processes.look(pid)
+        return None if relay is None else self._take(client_of(relay, folder), Path(folder), wish)
+
     def _may_come(self, pid: int) -> bool:
         """Whether an agent that has not registered yet is among the caller's ancestors."""
         return any(is_claude_program(process.exe) for process in walk(self.processes, pid))
@@ -243,19 +258,23 @@ class Sessions:
         now = self.node.now()
         # `--resume` in another process: the session comes back with its name and its inbox, if the old one is gone.
         earlier = [s for s in self._sessions.values() if not s.alive and claude.session_id in s.ids]
+        earlier = earlier or self._came_before(claude)
         if earlier:
             session = earlier[-1]
             session.name = self._free_name(session.name)
             session.claude, session.alive, session.ended_ms = claude, True, 0
+            session.trouble = session.failure = session.channel = ""
+            session.hooked = False
             session.status = Status("idle", Source.TRANSCRIPT, now, now)
         else:
             session = Session(
                 key=self.node.seams.rng(8).hex(),
-                name=self._free_name(_plain(os.path.basename(claude.cwd)) or "session"),  # noqa: PTH119 - not our path
+                name=self._free_name(name_of(claude.cwd)),
                 claude=claude,
                 config=folder,
                 status=Status("idle", Source.TRANSCRIPT, now, now),
                 started_ms=now,
+                mode="inbox" if is_client(claude.session_id) else "push",
             )
             self._sessions[session.key] = session
         session.wish = wish or session.wish
@@ -271,6 +290,17 @@ class Sessions:
         self.arrived(session)
         return session
 
+    def _came_before(self, claude: ClaudeSession) -> list[Session]:
+        """The session that our relay below it was given because its registry entry came too late; it ends as such."""
+        found: list[Session] = []
+        if not is_client(claude.session_id):
+            for session in self.live():
+                if session.foreign and any(p.pid == claude.pid for p in walk(self.processes, session.claude.pid)):
+                    self._end(session)
+                    session.mode = "push"
+                    found.append(session)
+        return found
+
     def _free_name(self, wanted: str) -> str:
         taken = {session.name.casefold() for session in self._sessions.values() if session.alive}
         wanted = wanted.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
@@ -281,6 +311,8 @@ class Sessions:
 
     def look(self, session: Session) -> None:
         """Read the session's registry entry again: id, status and inbox may have changed."""
+        if session.foreign:
+            return
         found = Registry(session.config, self.processes, self.uid).session_of(
             session.claude.pid, session.claude.proc_start
         )
@@ -364,25 +396,3 @@ class Sessions:
         session.stir()
         self.changed()
         self.node.events.publish("session", name=session.name, alive=False)
-
-
-def _plain(name: str) -> str:
-    """A folder's name as a session name: what a name may not hold becomes a dash."""
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:32].strip("-")
-
-
-def _remembered(row: SessionRow) -> ClaudeSession:
-    return ClaudeSession(
-        pid=row.pid,
-        session_id=row.session_id,
-        proc_start=str(row.start),
-        socket_path=None,
-        cwd=row.cwd,
-        name=None,
-        kind=None,
-        status=None,
-        status_at_ms=None,
-        version="",
-        entrypoint=None,
-        peer_protocol=None,
-    )

@@ -1,7 +1,8 @@
 """Why a session does not go on, or is not reached: the first reason that explains it, in one line. Pure."""
 
+import math
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from meshd.sessions import Session
 from meshd.waiting import Why, ago
@@ -16,8 +17,19 @@ TROUBLES: Final[Mapping[str, str]] = {
 """What it means that a session itself did not show a push."""
 
 
-def why_stuck(session: Session, rung: str, waiting: int, link: Why | None, now_ms: int) -> Why:
-    """`waiting` counts its unshown messages; `link` is what keeps its mesh from the broker, if anything does."""
+class Backlog(NamedTuple):
+    """What a session was not shown. `waiting` counts all of it but what is `held` because of its sender; `summed` were named
+    to it in a digest; `pause_s` seconds pass before it may be pushed anything again."""
+
+    waiting: int = 0
+    held: int = 0
+    summed: int = 0
+    pause_s: float = 0.0
+
+
+def why_stuck(session: Session, rung: str, backlog: Backlog, link: Why | None, now_ms: int) -> Why:
+    """`link` is what keeps its mesh from the broker, if anything does."""
+    waiting = backlog.waiting
     if not session.alive:
         return Why("offline", f"it ended {ago(now_ms - session.ended_ms)}; {_count(waiting)} wait for it")
     if session.status.word == "waiting":
@@ -27,14 +39,29 @@ def why_stuck(session: Session, rung: str, waiting: int, link: Why | None, now_m
     if session.mode != "push" or session.status.word == "dnd":
         set_to = f"mode {session.mode}" if session.mode != "push" else "do not disturb"
         return Why("closed", f"it takes no messages by itself ({set_to}); {_count(waiting)} wait")
+    if backlog.held:
+        held = f"{_count(backlog.held)} for it {'is' if backlog.held == 1 else 'are'} held until you let them in"
+        return Why("held", f"{held}: mesh held, then mesh held release ID")
     if session.trouble in TROUBLES:
         return Why(session.trouble, TROUBLES[session.trouble])
-    if link is not None:
-        return link
+    return link or _why_slow(session, rung, backlog)
+
+
+def _why_slow(session: Session, rung: str, backlog: Backlog) -> Why:
+    """Nothing keeps its messages from it for good."""
+    waiting = backlog.waiting
     if waiting and rung == "pull":
         return Why("pull", f"{_count(waiting)} wait until its agent calls check_messages: it has no inbox and no hooks")
+    if backlog.summed and backlog.summed >= waiting:
+        named = (
+            f"{_count(backlog.summed)} came too fast and {'was' if backlog.summed == 1 else 'were'} named in a digest"
+        )
+        return Why("digest", f"{named}: it has them when its agent calls check_messages")
     if waiting and session.status.word == "working":
         return Why("working", f"it works; {_count(waiting)} wait until it is idle")
+    if waiting and backlog.pause_s > 0:
+        pause = f"the next goes to it in {math.ceil(backlog.pause_s)} s"
+        return Why("rate_limited", f"it had its share of pushes for this minute; {_count(waiting)} wait, {pause}")
     word = "nothing keeps it" if not waiting else f"{_count(waiting)} are on the way to it"
     return Why("fine", f"{word}; it is {session.status.word}")
 

@@ -21,6 +21,9 @@ Bytes64 = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Range = Annotated[list[Count], msgspec.Meta(min_length=2, max_length=2)]
 MAX_SACKS: Final = 64
+_FULL: Final = ("mailbox_full", "rate_limited", "storage_full")
+MAX_ONETIME: Final = 32
+"""One-time prekeys in one answer: each brings its batch, 3.4 KiB."""
 
 
 # Notifications of the broker.
@@ -30,6 +33,7 @@ TIP: Final = "tip"
 MAIL: Final = "mail"
 LIVE: Final = "live"
 JOIN_REQUEST: Final = "join_request"
+PREKEYS_LOW: Final = "prekeys_low"
 
 
 class Challenge(Answer, frozen=True):
@@ -119,6 +123,13 @@ class Hello(Request, frozen=True):
     admission: bytes = b""
 
 
+class PrekeysPush(Answer, frozen=True):
+    """Few one-time prekeys of this device are left: it adds a batch."""
+
+    mesh: Bytes32
+    left: Count
+
+
 # Chain.
 
 
@@ -193,18 +204,42 @@ class PrekeyPut(Request, frozen=True):
     mesh: Bytes32
 
 
+class PrekeyStock(Answer, frozen=True):
+    """How many one-time prekeys of the calling device the broker can still hand out."""
+
+    left: Count
+
+
+@op("prekey.add", answer=PrekeyStock, tier=Tier.AGENT, errors=("bad_envelope", "storage_full"))
+class PrekeyAdd(Request, frozen=True):
+    """Add a batch (body) to the calling device's one-time prekeys, or with `replace` put it in their place. Two are kept."""
+
+    mesh: Bytes32
+    replace: bool = False
+
+
+@op("prekey.left", answer=PrekeyStock, tier=Tier.AGENT)
+class PrekeyLeft(Request, frozen=True):
+    """How many one-time prekeys of the calling device are left."""
+
+    mesh: Bytes32
+
+
 class PrekeyAnswer(Answer, frozen=True):
-    """Body: items, the encoded signed prekeys that exist, in the order asked for."""
+    """Body: items, the `count` signed prekeys that exist, in the order asked for, then `onetime` (`prekeys.pack_given`)."""
 
     count: int
+    onetime: Count = 0
 
 
 @op("prekey.take", answer=PrekeyAnswer, tier=Tier.STATUS, errors=("not_allowed", "rate_limited"))
 class PrekeyTake(Request, frozen=True):
-    """Signed prekeys of devices. An invite's key may ask for the mesh's signers only."""
+    """Signed prekeys of `devices`, and of each of `onetime` a one-time prekey if there is one and the last is ten seconds
+    ago. An invite's key may ask for the signed ones of the mesh's signers only."""
 
     mesh: Bytes32
     devices: Annotated[list[Bytes32], msgspec.Meta(min_length=1, max_length=256)]
+    onetime: Annotated[list[Bytes32], msgspec.Meta(max_length=MAX_ONETIME)] = []
 
 
 # Mail.
@@ -221,16 +256,7 @@ class AcceptAnswer(Answer, frozen=True):
     "mail.send",
     answer=AcceptAnswer,
     tier=Tier.AGENT,
-    errors=(
-        "unknown_device",
-        "not_allowed",
-        "mailbox_full",
-        "rate_limited",
-        "too_large",
-        "bad_envelope",
-        "storage_full",
-        "out_of_turn",
-    ),
+    errors=("unknown_device", "not_allowed", "too_large", "bad_envelope", "out_of_turn", *_FULL),
 )
 class MailSend(Request, frozen=True):
     """Accept an envelope for another device of the mesh. Body: the envelope, whose outer fields say from, to and which.
@@ -250,12 +276,7 @@ class FanAnswer(Answer, frozen=True):
     accepted: Count
 
 
-@op(
-    "mail.fan",
-    answer=FanAnswer,
-    tier=Tier.AGENT,
-    errors=("not_allowed", "too_large", "bad_envelope", "rate_limited"),
-)
+@op("mail.fan", answer=FanAnswer, tier=Tier.AGENT, errors=("not_allowed", "too_large", "bad_envelope", "rate_limited"))
 class MailFan(Request, frozen=True):
     """Accept one message for many devices: the ciphertext is kept once. Body: the fan-out. What is accepted is so in one
     commit; each recipient's refusal is his own. `again` as for `mail.send`, for all of them."""

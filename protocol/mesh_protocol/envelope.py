@@ -52,6 +52,7 @@ from mesh_protocol.pae import (
     u64,
     unlst_exactly,
 )
+from mesh_protocol.prekeys import OneTimePrekey
 from mesh_protocol.tip import TipRef
 
 VERSION = b"\x01"
@@ -251,8 +252,8 @@ def sign_message(message: Message, key: SigningKey) -> SignedMessage:
     return SignedMessage(message, raw, sha256(raw).digest())
 
 
-def seal_envelope(signed: SignedMessage, *, attempt: int, spk: SignedPrekey) -> bytes:
-    """The whole outer envelope, for the device whose verified prekey `spk` is.
+def seal_envelope(signed: SignedMessage, *, attempt: int, spk: SignedPrekey | OneTimePrekey) -> bytes:
+    """The whole outer envelope, for the device whose verified prekey `spk` is; a one-time one is used for nothing else.
 
     Raises BadPeerKey when `spk` is another device's or mesh's, or of low order; BadEncoding when it grows too large.
     """

@@ -99,6 +99,8 @@ class Operation:
     """The request's text field that travels as the frame's body, in UTF-8; empty: none."""
     texts: str
     """Where the answer's texts are (``field`` or ``rows[].field``) that travel as items in the body; empty: none."""
+    audited: tuple[str, ...] | None
+    """The request's fields that the audit names as what it was done to: never a secret or a text. None: not audited."""
 
 
 R = TypeVar("R", bound=type[Request])
@@ -120,6 +122,7 @@ def op(
     command: Command | None = None,
     payload: str = "",
     texts: str = "",
+    audited: tuple[str, ...] | None = None,
 ) -> Callable[[R], R]:
     """Declare the decorated request class as the operation `method`. The class docstring's first line is its summary."""
     for code in errors:
@@ -130,8 +133,22 @@ def op(
         summary = (request.__doc__ or "").strip().partition("\n")[0]
         if not summary:
             raise ValueError(f"{method} has no docstring")
+        if not {*(audited or ())} <= {*request.__annotations__}:
+            raise ValueError(f"{method} audits a field that it does not have")
         operation = Operation(
-            method, request, answer, tier, guarded, errors, drops_unknown, summary, tool, command, payload, texts
+            method,
+            request,
+            answer,
+            tier,
+            guarded,
+            errors,
+            drops_unknown,
+            summary,
+            tool,
+            command,
+            payload,
+            texts,
+            audited,
         )
         setattr(request, _ATTRIBUTE, operation)
         return request

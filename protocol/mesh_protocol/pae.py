@@ -22,7 +22,7 @@ PURPOSES = (
     "live-key", "live-chan", "live-sig", "file-key", "file-wrap", "file-manifest", "file-payload",
     "vault-aad", "vault-grant", "name", "invite-key", "join-request", "join-name", "audit-entry",
     "action-request", "action-approval", "remote-open", "runner-attest", "backup", "safety-number",
-    "store-column",
+    "store-column", "link-commit", "link-words",
 )
 # fmt: on
 LABELS = frozenset(PURPOSES)

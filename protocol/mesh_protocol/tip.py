@@ -107,3 +107,17 @@ def marker(chain_seq: int, chain_hash: bytes) -> bytes:
     require_number(chain_seq, 1, MAX_INT, "chain_seq")
     require_size(chain_hash, HASH_SIZE, "chain_hash")
     return lst(b"marker", u64(chain_seq), chain_hash)
+
+
+def contradiction(one: Tip, other: Tip) -> str:
+    """Why no single history has both tips (verified, of one mesh and broker): `chain`, `log`, `order`; else empty.
+
+    Either tip, with the other, proves to anybody that the broker showed two histories.
+    """
+    first, second = sorted((one.ref, other.ref), key=lambda ref: (ref.chain_seq, ref.log_seq))
+    if first.chain_seq == second.chain_seq and first.chain_hash != second.chain_hash:
+        return "chain"
+    if first.log_seq == second.log_seq and first.log_head != second.log_head:
+        return "log"
+    # A chain record has its marker in the log, so a log never gets shorter or stays behind as the chain grows.
+    return "order" if second.log_seq - first.log_seq < second.chain_seq - first.chain_seq else ""

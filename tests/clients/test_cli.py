@@ -29,8 +29,8 @@ def test_help_of_claude_codes_verbs_is_help_too(environ: dict, name: str) -> Non
     assert done.stdout.startswith(f"usage: mesh {name}".encode())
 
 
-@pytest.mark.parametrize("arguments", [(), ("--help",), ("help",), ("-h",)])
-def test_without_a_verb_the_overview_is_shown(environ: dict, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("arguments", [("--help",), ("help",), ("-h",), ("--json", "--help")])
+def test_asked_for_help_the_overview_is_shown(environ: dict, arguments: tuple[str, ...]) -> None:
     done = mesh(environ, *arguments)
     assert done.returncode == 0
     assert all(f"  {name} ".encode() in done.stdout for name in VERBS)
@@ -71,6 +71,17 @@ ARGUMENTS = {
     "why": ("web",),
     "trust": ("hold", "ann"),
     "held release": ("ab12ab12",),
+    "member remove": ("bob",),
+    "kick": ("bob",),
+    "ban": ("bob",),
+    "unban": ("bob",),
+    "role": ("bob", "admin"),
+    "device revoke": ("ab12ab12",),
+    "verify": ("bob",),
+    "conversation": ("ab12ab12",),
+    "budget set": ("5",),
+    "budget allow": ("1",),
+    "budget remove": ("1",),
 }
 
 
@@ -144,6 +155,7 @@ def test_peers_are_a_table_without_control_characters_and_the_same_as_json(scrip
     peers = [
         {
             "to": f"bob{ESCAPES}",
+            "verified": "verified",
             "status": "idle",
             "mode": "push",
             "online": True,
@@ -155,8 +167,8 @@ def test_peers_are_a_table_without_control_characters_and_the_same_as_json(scrip
     scripted.start()
     done = mesh(environ, "peers", "--mesh", "team")
     assert done.stdout.decode().splitlines() == [
-        "TO       STATUS  MODE  ONLINE  GROUPS           SUMMARY",
-        "bob[31m  idle    push  yes     web/ui (l e), x  a b",
+        "TO       STATUS  MODE  ONLINE  GROUPS           VERIFIED  SUMMARY",
+        "bob[31m  idle    push  yes     web/ui (l e), x  verified  a b",
     ]
     assert scripted.requests[-1].params == {"mesh": "team"}
     told = mesh(environ, "peers", "--json").stdout

@@ -107,12 +107,13 @@ def test_an_unknown_flag_is_refused_by_every_verb(name: str) -> None:
 def test_every_flag_of_every_verb_reads_a_value_that_its_operation_takes(name: str) -> None:
     verb = find_verb(name)
     operation = OPERATIONS[verb.method]
-    given = {"text": "0a1b2c3d4e", "targets": "bob", "int": "60", "float": "2", "on": "", "texts": "a"}
+    given = {"text": "0a1b2c3d4e", "targets": "bob", "int": "60", "float": "2", "on": "", "texts": "0a1b2c3d"}
+    special = {"since": "7d"}
     arguments = [given[field.kind] if not field.choices else field.choices[-1] for field in verb.positional]
     for field in verb.flags:
         arguments.append(field.flag)
         if field.kind != "on":
-            arguments.append(field.choices[0] if field.choices else given[field.kind])
+            arguments.append(field.choices[0] if field.choices else special.get(field.name, given[field.kind]))
     params = read_line(verb, arguments).params
     assert set(params) == {field.name for field in verb.fields}
     extra = {row[0] for row in own.MORE_FIELDS.get(name, ())}

@@ -25,6 +25,8 @@ def packed_by_hand(vector: dict) -> bytes:
             packed = thin.pack_environment({key.encode(): text.encode() for key, text in value.items()})
         elif name == "columns":
             packed = thin.pack_number(value)
+        elif value is True:
+            packed = b"\xc3"
         else:
             packed = thin.pack_text(value.encode())
         fields.append((name.encode(), packed))

@@ -1,6 +1,7 @@
 """What an install makes of Claude Code's files, as values: everything of others stays, ours goes in once and out again."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -66,21 +67,57 @@ def test_the_parts_of_another_installation_are_known_as_ours() -> None:
     assert claude.strip_settings(elsewhere, SETTINGS) == SETTINGS
 
 
+def printed(line: dict, document: bytes = b"{}") -> bytes:
+    """What Claude Code would show of a status line's command, on a machine without a daemon."""
+    done = subprocess.run(
+        ["sh", "-c", line["command"]], input=document, env={"HOME": "/nonexistent"}, capture_output=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_the_status_line_prints_the_users_own_lines_and_then_ours() -> None:
-    line = claude.status_line({"type": "command", "command": "sed s/^/got:/; printf 'no end'"}, "")
-    ours = " ".join(programs.hot_command("statusline", ""))
-    command = str(line["command"]).replace(ours, "wc -c")
-    done = subprocess.run(["sh", "-c", command], input=b'{"a":"b"}', capture_output=True, check=True)
-    first, second = done.stdout.decode().splitlines()
-    assert (first, second.strip()) == ('got:{"a":"b"}no end', "9")
+    line = claude.status_line({"type": "command", "command": "/bin/sed s/^/got:/; printf 'no end'"}, "")
+    assert printed(line, b'{"a":"b"}') == b'got:{"a":"b"}no end\nmesh: no daemon (mesh up)\n'
 
 
-@pytest.mark.parametrize("theirs", ["exit 3", "true", "kill $$"])
+@pytest.mark.parametrize("theirs", ["exit 3", "true", "kill $$", "no such command 2>&1 >/dev/null"])
 def test_a_users_command_that_fails_or_says_nothing_does_not_blank_ours(theirs: str) -> None:
-    line = claude.status_line({"type": "command", "command": theirs}, "")
-    command = str(line["command"]).replace(" ".join(programs.hot_command("statusline", "")), "echo ours")
-    done = subprocess.run(["sh", "-c", command], input=b"{}", capture_output=True)
-    assert (done.returncode, done.stdout) == (0, b"ours\n")
+    assert printed(claude.status_line({"type": "command", "command": theirs}, "")).endswith(
+        b"mesh: no daemon (mesh up)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("refresh", "within"), [(None, "3000"), (1, "600"), (2, "1200"), (60, "3000"), (0.2, "600"), ("x", "600")]
+)
+def test_the_users_command_has_less_time_than_a_refresh(refresh: object, within: str) -> None:
+    former = {"type": "command", "command": "true", **({} if refresh is None else {"refreshInterval": refresh})}
+    words = programs.words_of(claude.status_line(former, ""))
+    assert claude.option_of(words, "--within") == within
+
+
+def test_an_earlier_versions_chain_gives_the_users_command_back() -> None:
+    ours = shlex.join(programs.hot_command("statusline", ""))
+    old = f'in=$(cat); out=$(printf %s "$in" | sh -c \'say "mine"\' ); printf %s "$in" | {ours}'
+    assert claude.strip_settings({"statusLine": {"type": "command", "command": old}}) == {
+        "statusLine": {"type": "command", "command": 'say "mine"'}
+    }
+
+
+@pytest.mark.parametrize("former", [{}, {"statusLine": THEIRS}])
+def test_a_layout_that_somebody_wrote_into_our_command_stays(former: dict) -> None:
+    added = claude.add_settings(former, "/home of it")
+    changed = json.loads(json.dumps(added).replace(" statusline ", " statusline --layout short "))
+    assert changed != added
+    assert claude.read_layout(changed["statusLine"]) == "short"
+    assert claude.keep_layout(changed, claude.add_settings(former, "/home of it")) == changed
+    assert claude.strip_settings(changed, former) == former
+
+
+def test_a_line_by_name_keeps_its_layout() -> None:
+    line = claude.status_line({"type": "command", "command": "mesh statusline --layout minimal"}, "")
+    assert claude.read_layout(line) == "minimal"
 
 
 def test_the_home_is_named_in_every_command() -> None:

@@ -17,6 +17,7 @@ from mesh_clients.mcp.exchange import (
     Exchange,
 )
 from mesh_clients.mcp.fallback import REVISIONS
+from meshd.claude import channel
 from meshd.mcp import server
 
 INITIALIZE = b'{"method":"initialize","params":{"protocolVersion":"2025-11-25"},"jsonrpc":"2.0","id":0}'
@@ -153,7 +154,7 @@ def test_the_relay_and_the_daemon_agree_on_the_revision(asked: str | None) -> No
     exchange.expire(PATIENCE, "why", "1")
     told = json.loads(exchange.to_client[0])["result"]
     assert told["protocolVersion"] == (asked if asked in REVISIONS else REVISIONS[0])
-    assert told["capabilities"] == {"tools": {"listChanged": True}}
+    assert told["capabilities"] == {"tools": {"listChanged": True}, "experimental": {channel.CAPABILITY: {}}}
 
 
 def asked_without_daemon(line: bytes) -> dict:

@@ -94,3 +94,19 @@ def test_a_terminal_that_lacks_a_letter_shows_a_question_mark(monkeypatch: pytes
 
     sys.stdout.flush()
     assert raw.getvalue() == b"gr?n ?\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "text", "width", "lines"),
+    [
+        ("ok  ", "one two three", 0, ["ok  one two three"]),
+        ("ok  ", "one two three", 17, ["ok  one two three"]),
+        ("ok  ", "one two three", 16, ["ok  one two", "    three"]),
+        ("ok  ", "one two three", 8, ["ok  one", "    two", "    three"]),
+        ("ok  ", "one two three", 4, ["ok  one two three"]),
+        ("", "会議室 会議", 7, ["会議室", "会議"]),
+        ("  --json   ", "", 10, ["  --json"]),
+    ],
+)
+def test_a_text_is_broken_between_words_beside_its_head(head: str, text: str, width: int, lines: list[str]) -> None:
+    assert render.fold(head, text, width) == lines

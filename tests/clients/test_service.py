@@ -97,6 +97,40 @@ def test_up_starts_the_installed_service(person: dict, manager: Manager) -> None
     assert manager.told() == []
 
 
+def test_any_command_that_needs_a_daemon_starts_the_installed_service(person: dict, manager: Manager) -> None:
+    mesh(person, "install", "--yes")
+    manager.told()
+    assert mesh(person, "status", "--no-start").returncode == 69
+    assert manager.told() == []
+    assert mesh(person, "status").returncode == 0
+    assert manager.told() == [f"--user start {unit_name(person)}"]
+    assert mesh(person, "status").returncode == 0
+    assert manager.told() == []
+
+
+def test_an_mcp_server_starts_the_installed_service_of_its_own_home(person: dict, manager: Manager) -> None:
+    mesh(person, "install", "--yes")
+    manager.told()
+    elsewhere = {name: value for name, value in person.items() if name != "MESH_HOME"}
+    assert start_at(elsewhere, person["MESH_HOME"]) == unit_name(person)
+    assert manager.told() == [f"--user start {unit_name(person)}"]
+
+
+def start_at(environ: dict, home: str) -> str:
+    """The service that a start for `--home HOME` used."""
+    script = "import os, sys; from mesh_clients import start; print(start.start_daemon(os.environ, sys.argv[1].encode()).service)"
+    command = [sys.executable, "-c", script, home]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+
+
+def test_a_service_that_ends_at_once_is_said_and_the_daemon_runs_without(person: dict, manager: Manager) -> None:
+    mesh(person, "install", "--yes")
+    manager.refuse("start")
+    assert mesh(person, "status").returncode == 0
+    checks = json.loads(mesh(person, "doctor", "--json").stdout)["checks"]
+    assert "warn" in [check["ok"] for check in checks if check["name"] == "service"]
+
+
 def test_a_service_that_does_not_start_is_no_reason_to_have_no_daemon(person: dict, manager: Manager) -> None:
     mesh(person, "install", "--yes")
     manager.refuse("start")

@@ -166,6 +166,16 @@ def test_a_failed_start_is_not_repeated_for_ten_seconds(environ: dict, home: Pat
     assert count.read_text() == "x\nx\n"
 
 
+def test_a_person_who_has_mended_it_need_not_wait(environ: dict, home: Path, stopped_after: None) -> None:
+    config = home / "config.toml"
+    config.write_text("nonsense = 1\n")
+    assert mesh(environ, "status").returncode == 69
+    config.unlink()
+    assert b"unknown key" in mesh(environ, "status").stderr, "others are held back"
+    assert mesh(environ, "up").returncode == 0
+    assert mesh(environ, "status").returncode == 0
+
+
 def test_a_failure_recorded_by_a_clock_that_was_wrong_does_not_hold_for_ever(environ: dict, home: Path) -> None:
     (home / "start.lock").write_text(f"{time.time_ns() // 1_000_000 + 3_600_000} from the future")
     assert start_with(environ, ["/bin/sh", "-c", "echo now; exit 1"]).stdout == "now\n"

@@ -71,9 +71,11 @@ def _secrets_of(machine: Machine) -> dict[str, bytes]:
         for mesh, epoch, sealed in db.execute("SELECT mesh, epoch, sealed FROM epoch_key"):
             row = mesh + epoch.to_bytes(8, "little")
             found[f"epoch key {epoch}"] = open_column(key, "epoch_key", "sealed", row, sealed)
-        for mesh, number, sealed in db.execute("SELECT mesh, prekey_id, sealed FROM prekey"):
-            row = mesh + number.to_bytes(8, "little")
-            found[f"prekey {number}"] = open_column(key, "prekey", "sealed", row, sealed)
+        for table in ("prekey", "onetime"):
+            for mesh, number, sealed in db.execute(f"SELECT mesh, prekey_id, sealed FROM {table}"):
+                row = mesh + number.to_bytes(8, "little")
+                found[f"{table} {number}"] = open_column(key, table, "sealed", row, sealed)
+    assert any(name.startswith("onetime") for name in found)
     assert len(found) >= 5
     return {f"{machine.name}'s {name}": value for name, value in found.items()}
 

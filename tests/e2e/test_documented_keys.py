@@ -17,7 +17,10 @@ pytestmark = pytest.mark.slow
 MANUAL = Path(__file__).parents[2] / "docs" / "cli.md"
 TEXT_ONLY = {"help", "mcp", "statusline", "hook"}
 OWN_LISTS = ("trust list", "held")
-ELSEWHERE = {"install", "uninstall", "completion", "outbox cancel", "outbox requeue", "held release"}
+ELSEWHERE = {
+    *("install", "uninstall", "completion", "outbox cancel", "outbox requeue", "held release", "conversation"),
+    *("launch", "open", "member remove", "device revoke"),
+}
 """What needs more than this story has; their own tests look at their documents."""
 
 
@@ -86,12 +89,37 @@ def test_every_document_has_the_keys_that_its_manual_names(pair: tuple[Home, Hom
     said["message"] = alice.json("message", str(said["send"]["id"]))
     said["thread"] = alice.json("thread", str(said["send"]["id"]))
     said["doctor"] = alice.json("doctor")
+    said |= member_documents(alice)
+    said |= proxy_documents(alice)
     said["down"] = alice.json("down")
     manual = documented()
     assert manual.keys() - said.keys() == ELSEWHERE
     for verb, document in said.items():
         require_keys(document, manual[verb], verb)
     assert manual.keys() | TEXT_ONLY == {name for _, names in own.ORDER for name in names}
+
+
+def member_documents(alice: Home) -> dict[str, dict[str, object]]:
+    """What the commands about members say, up to the removal of the other one, and what of it stands in the log."""
+    said: dict[str, dict[str, object]] = {}
+    for line in ("member list", "device list", "verify bob", "role bob admin", "kick bob", "ban bob", "unban bob"):
+        words = line.split()
+        verb = line if words[-1] == "list" else words[0]
+        said[verb] = alice.json(*words)
+    for verb in ("audit", "audit verify", "templates"):
+        said[verb] = alice.json(*verb.split())
+    return said
+
+
+def proxy_documents(alice: Home) -> dict[str, dict[str, object]]:
+    """What the commands of the API proxy say."""
+    (alice.folder / ".claude").mkdir(exist_ok=True)
+    said = {"proxy on": alice.json("proxy", "on"), "budget set": alice.json("budget", "set", "5")}
+    for verb in ("proxy status", "proxy env", "usage", "usage import", "usage reconcile", "conversations", "budget"):
+        said[verb] = alice.json(*verb.split())
+    said["budget allow"] = alice.json("budget", "allow", "1")
+    said["budget remove"] = alice.json("budget", "remove", "1")
+    return said | {"proxy off": alice.json("proxy", "off")}
 
 
 def test_a_failure_is_a_document_too(tmp_path: Path) -> None:

@@ -29,15 +29,20 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 async def test_the_mcp_sdks_client_speaks_with_the_daemon_through_the_relay(home: Home) -> None:
-    server = StdioServerParameters(command=str(MESH), args=["mcp"], env=home.environ)
+    folder = home.folder / "pulling"
+    folder.mkdir()
+    server = StdioServerParameters(command=str(MESH), args=["mcp"], env=home.environ, cwd=folder)
     with trio.fail_after(60):
         async with Client(server) as client:
             names = {tool.name for tool in (await client.list_tools()).tools}
             peers = await client.call_tool("list_peers", {})
-            refused = await client.call_tool("check_messages", {})
+            await trio.to_thread.run_sync(home.json, "send", "alice/pulling", "for the agent")
+            pulled = await client.call_tool("check_messages", {})
+            again = await client.call_tool("check_messages", {})
     assert {"send_message", "list_peers", "message_status", "check_messages"} <= names
     assert '"to":"alice"' in peers.content[0].text
-    assert refused.is_error
+    assert "for the agent" in pulled.content[0].text
+    assert "for the agent" not in again.content[0].text
 
 
 async def test_the_sdks_client_outlives_a_restart_of_the_daemon(home: Home) -> None:

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from fuzz_bytes import FEW, FUZZ, frozen, hostile, judge
 from mesh_protocol import broker_api
-from mesh_protocol.chain import AddDevice, AddMember, Epoch, Genesis, InviteOpen, Record, decode_body
+from mesh_protocol.chain import BODIES, Record, decode_body
 from mesh_protocol.envelope import open_envelope, parse_outer
 from mesh_protocol.fan import parse_fan, parse_group_outer, read_wrap
 from mesh_protocol.group_envelope import open_group
 from mesh_protocol.hello import ClientHello, verify_admission, verify_client_hello
 from mesh_protocol.invite import SealedName, open_join_request, parse_link
 from mesh_protocol.keys import CryptoError, PrekeyPrivate, SignedPrekey, SigningKey
+from mesh_protocol.linking import LinkReveal
 from mesh_protocol.live import open_live, peek_live
 from mesh_protocol.members import extend
 from mesh_protocol.names import check_mesh_name, check_name, open_name, unpack_name
@@ -50,11 +51,8 @@ DEVICE = SigningKey.from_seed(bytes(range(32)))
 # Whoever has `encode` has one encoding: what it accepts it writes again, byte for byte.
 CANONICAL = {
     "chain record": Record.decode,
-    "genesis": Genesis.decode,
-    "epoch": Epoch.decode,
-    "member added": AddMember.decode,
-    "device added": AddDevice.decode,
-    "invite opened": InviteOpen.decode,
+    **{f"{name} body": body.decode for name, body in BODIES.items()},
+    "link reveal": LinkReveal.decode,
     "envelope": parse_outer,
     "fan-out": parse_fan,
     "wrap": read_wrap,

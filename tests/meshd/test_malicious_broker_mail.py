@@ -1,5 +1,7 @@
 """A broker that forges, alters, replays, misdirects and floods mail: nothing of it is shown, and the rest goes on."""
 
+from dataclasses import replace
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -17,12 +19,15 @@ from core_kit.forgery import (
     write_message,
 )
 from core_kit.liar import Said, honest
-from core_kit.town import Town
+from core_kit.town import LYING_URL, Town
 from mesh_protocol.envelope import seal_envelope, sign_message
 from mesh_protocol.ids import MemberId
 from mesh_protocol.io.link import LinkClosed
+from mesh_protocol.prekeys import pack_given
 from mesh_protocol.tip import TipRef
+from mesh_protocol.wire.items import pack_items, unpack_items
 from meshd.link.receiver import MAX_HELD_OF_ONE
+from meshd.prekeys import make_batch
 
 FIRST = 5_000
 """Mailbox numbers of what the lying broker makes up, above any true one."""
@@ -301,3 +306,61 @@ async def test_mail_that_the_broker_holds_back_is_told(town: Town, autojump_cloc
     await liar.say(kept[0])  # late, and welcome
     await until(lambda: not list(bob.mesh().doubts.late(2**62)), "the gap to close")
     assert await bob.texts() == ["one", "three", "two"]
+
+
+async def test_a_one_time_prekey_that_is_given_to_two_opens_one_message_and_the_broker_is_named(
+    town: Town, autojump_clock: MockClock
+) -> None:
+    """The broker shows carol the very answers that it gave to alice."""
+    alice, bob = town.cores["alice"], town.cores["bob"]
+    carol = await town.settle("carol")
+    await town.join(alice, carol, "team")
+    shown: list[Said] = []
+
+    def keep(said: Said) -> list[Said]:
+        if said.is_answer_to("prekey.take") and said.value.get("onetime"):
+            shown.append(said)
+        return [said]
+
+    def show(said: Said) -> list[Said]:
+        if said.is_answer_to("prekey.take") and said.value.get("onetime"):
+            return [said.changed(body=shown[-1].body).with_value(**shown[-1].value)]
+        return [said]
+
+    town.liars["alice"].down, town.liars["carol"].down = keep, show
+    await alice.send("bob", "first")
+    await until(lambda: alice.mesh().shelf.held(), "alice has a one-time prekey")
+    await carol.send("bob", "second")
+    await until(lambda: carol.mesh().shelf.held(), "carol has one")
+    assert carol.mesh().shelf.held() == alice.mesh().shelf.held()
+    town.liars["carol"].down = honest
+    await alice.send("bob", "third")
+    await carol.send("bob", "fourth")
+    assert await bob.texts() == ["first", "second", "third", "fourth"]
+    assert bob.mesh().doubts.twice is not None
+    found = {check["name"]: check for check in (await bob.call("daemon.doctor"))["checks"]}
+    assert f"the broker {LYING_URL} gave it out twice" in found["prekeys team"]["text"]
+
+
+async def test_one_time_prekeys_that_nobody_asked_for_or_signed_are_not_used(
+    town: Town, autojump_clock: MockClock
+) -> None:
+    alice, bob = town.cores["alice"], town.cores["bob"]
+    foreign = await make_batch(bob.app.node, bob.mesh("safe"))
+    unasked = await make_batch(alice.app.node, alice.mesh())
+    forged = replace(await make_batch(bob.app.node, bob.mesh()), sig=bytes(64))
+    bodies = [pack_given(0, each.encode()) for each in (foreign, unasked, forged)]
+    bodies += [pack_given(100, (await make_batch(bob.app.node, bob.mesh())).encode()), b"garbage"]
+
+    def lie(said: Said) -> list[Said]:
+        if not said.is_answer_to("prekey.take"):
+            return [said]
+        signed = unpack_items(said.body)[: int(said.value["count"])]
+        return [said.changed(body=pack_items([*signed, *bodies])).with_value(onetime=len(bodies))]
+
+    town.liars["alice"].down = lie
+    for text in ("one", "two"):
+        await alice.send("bob", text)
+        await trio.sleep(20)
+    assert alice.mesh().shelf.held() == []
+    await _require_only(town, "one", "two")

@@ -12,7 +12,30 @@ from meshd.local.dispatch import LOCKED_METHODS, Caller
 from world.world import World
 
 OPERATIONS = load_operations()
-GUARDED = {"mesh.new", "mesh.join", "mesh.invite", "keys.unlock", "trust.set", "trust.held", "trust.release"}
+GUARDED = {
+    "verify.show",
+    "verify.confirm",
+    "mesh.new",
+    "mesh.join",
+    "mesh.invite",
+    "keys.unlock",
+    "trust.set",
+    "trust.held",
+    "trust.release",
+} | {
+    "proxy.on",
+    "proxy.off",
+    "proxy.env",
+    "budget.set",
+    "budget.remove",
+    "budget.allow",
+    "member.remove",
+    "member.kick",
+    "member.ban",
+    "member.unban",
+    "member.role",
+    "device.revoke",
+}
 """What an agent must not do, of what there is."""
 READ_ONLY = {"hello", "statusline", "daemon.status", "daemon.doctor", "events.subscribe", "mesh.list", "peer.list"}
 """All that a status line may call."""

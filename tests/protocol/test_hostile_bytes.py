@@ -8,18 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh_mutations import items_of
-from mesh_protocol.chain import AddDevice, AddMember, Epoch, Genesis, InviteOpen, Record, decode_body
+from mesh_protocol.chain import BODIES, Record, decode_body
 from mesh_protocol.envelope import open_envelope, parse_outer
 from mesh_protocol.fan import parse_fan, parse_group_outer, read_wrap
+from mesh_protocol.forks import judge
 from mesh_protocol.group_envelope import open_group
 from mesh_protocol.invite import SealedName, claimed_invite, open_join_request, parse_link
+from mesh_protocol.key_request import open_key_request
 from mesh_protocol.keys import CryptoError, SignedPrekey, verify
+from mesh_protocol.linking import LinkReveal
 from mesh_protocol.live import open_live, peek_live
 from mesh_protocol.names import open_name, unpack_name
 from mesh_protocol.pae import LABELS, lst, pae, read_text, read_u64, unlst
 from mesh_protocol.receipt import Bounce, ReceiptRow, decode_receipts
+from mesh_protocol.safety import parse_code
 from mesh_protocol.seals import EpochSeal, open_keys
 from mesh_protocol.tip import Tip, TipRef
+from mesh_protocol.words import from_words
 from mesh_samples import HERE
 from mesh_targets import targets
 
@@ -41,11 +46,12 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "tip": Tip.decode,
     "tip ref": TipRef.decode,
     "record": lambda data: decode_body(Record.decode(data)),
-    "genesis": Genesis.decode,
-    "epoch": Epoch.decode,
-    "add_member": AddMember.decode,
-    "add_device": AddDevice.decode,
-    "invite_open": InviteOpen.decode,
+    **{kind: body.decode for kind, body in BODIES.items()},
+    "judged chain": lambda data: judge(HERE.mesh_id, [*HERE.records, Record.decode(data)]),
+    "key request": lambda data: open_key_request(data, HERE.state),
+    "link reveal": LinkReveal.decode,
+    "safety code": lambda data: parse_code(data.decode("latin-1")),
+    "words": lambda data: from_words(data.decode("latin-1")),
     "seal": EpochSeal.decode,
     "opened seal": lambda data: open_keys(EpochSeal.decode(data), BOB, HERE.mesh_id),
     "name": lambda data: open_name(bytes(32), b"", data),

@@ -8,12 +8,13 @@ import random
 
 import pytest
 
-from mesh_mutations import mutants, nested_messages, random_mutant
+from member_targets import all_targets
+from mesh_mutations import cross_mutants, mutants, nested_messages, random_mutant
 from mesh_protocol.keys import CryptoError
-from mesh_targets import contents, targets
+from mesh_targets import contents
 
 RANDOM_MUTANTS = int(os.environ.get("MESH_MUTANTS", "150"))
-TARGETS = targets()
+TARGETS = all_targets()
 
 
 def refused(check, data, what):
@@ -56,6 +57,16 @@ def test_no_cut_or_continued_object_is_accepted(name):
         refused(target.check, target.good[:size], f"cut to {size} bytes")
     for tail in (b"\0", bytes(64), target.good):
         refused(target.check, target.good + tail, f"{len(tail)} bytes appended")
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_no_other_object_and_no_part_of_one_is_accepted_in_its_place(name):
+    target = TARGETS[name]
+    count = 0
+    for what, data in cross_mutants(target, TARGETS):
+        refused(target.check, data, what)
+        count += 1
+    assert count >= len(TARGETS)
 
 
 @pytest.mark.parametrize("name", TARGETS)

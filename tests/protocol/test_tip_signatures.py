@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh_protocol.keys import BadEncoding, BadPeerKey, BadSignature
-from mesh_protocol.tip import EMPTY_LOG_HEAD, Tip, TipRef, log_head, marker, sign_tip, verify_tip
+from mesh_protocol.tip import EMPTY_LOG_HEAD, Tip, TipRef, contradiction, log_head, marker, sign_tip, verify_tip
 from mesh_samples import ELSEWHERE, HERE
 
 NUMBERS, B32 = st.integers(0, 2**63 - 1), st.binary(min_size=32, max_size=32)
@@ -71,3 +71,32 @@ def test_log_numbers_and_heads_have_their_sizes():
     ):
         with pytest.raises(BadEncoding):
             call()
+
+
+def tip_at(chain_seq, log_seq, *, chain=b"c", log=b"l"):
+    ref = TipRef(chain_seq, chain * 32, log_seq, log * 32)
+    return sign_tip(HERE.key("broker"), HERE.mesh_id, ref)
+
+
+def test_two_tips_of_one_history_do_not_contradict_each_other():
+    for one, other in (
+        (tip_at(5, 9), tip_at(5, 9)),
+        (tip_at(5, 9), tip_at(6, 10, chain=b"d", log=b"m")),
+        (tip_at(5, 9), tip_at(6, 30, chain=b"d", log=b"m")),
+        (tip_at(5, 9), tip_at(5, 12, log=b"m")),
+        (tip_at(0, 0), tip_at(5, 5, chain=b"d", log=b"m")),
+    ):
+        assert contradiction(one, other) == contradiction(other, one) == ""
+
+
+def test_two_tips_that_no_history_has_both_of_say_why():
+    for why, one, other in (
+        ("chain", tip_at(5, 9), tip_at(5, 9, chain=b"d")),
+        ("chain", tip_at(5, 9), tip_at(5, 12, chain=b"d", log=b"m")),
+        ("log", tip_at(5, 9), tip_at(5, 9, log=b"m")),
+        ("log", tip_at(5, 9), tip_at(6, 9, chain=b"d", log=b"m")),
+        ("order", tip_at(5, 9), tip_at(6, 9, chain=b"d")),
+        ("order", tip_at(5, 9), tip_at(6, 8, chain=b"d", log=b"m")),
+        ("order", tip_at(5, 9), tip_at(8, 11, chain=b"d", log=b"m")),
+    ):
+        assert contradiction(one, other) == contradiction(other, one) == why

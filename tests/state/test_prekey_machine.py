@@ -1,11 +1,13 @@
 """Prekeys whatever crashes when: of every prekey that anybody else holds, its owner has the private half, on its disk.
 
-Two machines make meshes and join each other's while they are killed and lose their power; the broker's tables, its
-requests to join and what the others have fetched are compared with what the owners can open.
+Two machines make meshes, join each other's, replace and retire their prekeys and write to each other while they are killed
+and lose their power; the broker's tables, its requests to join and what the others have fetched are compared with what the
+owners can open.
 """
 
 import random
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import trio
@@ -15,13 +17,18 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from mesh_protocol.ids import InviteId, MeshId
 from mesh_protocol.invite import claimed_invite, invite_key, open_join_request, parse_link
 from mesh_protocol.io.link import LinkClosed
-from mesh_protocol.keys import SignedPrekey
+from mesh_protocol.keys import PrekeyPrivate, SignedPrekey
+from mesh_protocol.prekeys import OneTimeBatch, OneTimePrekey
 from mesh_protocol.wire.errors import MeshError
+from meshd.mesh import Mesh
+from meshd.prekeys import ROTATE_MS, retire
+from meshd.store.prekeys import read_onetime
 from sim.keeper import FallibleDisk
 from world.broker import BrokerHouse
 from world.dose import dose
 from world.guest import GuestRun
 from world.machine import Machine
+from world.network import Cable
 from world.world import World, open_world
 
 MOST_MESHES = 4
@@ -124,6 +131,67 @@ class PrekeyMachine(RuleBasedStateMachine):
     def restart_the_broker(self) -> None:
         self.loop.call(self.house.restart)
 
+    @precondition(lambda self: self.meshes)
+    @rule(place=st.integers(0, 1), after=st.integers(0, 9))
+    def rotate(self, place: int, after: int) -> None:
+        """A day is over: what is published next is a new signed prekey; with `after`, the power goes meanwhile."""
+        machine = self.machines[place]
+        for mesh in machine.app.node.meshes.values():
+            if mesh.prekey is not None and mesh.active:
+                mesh.prekey = replace(mesh.prekey, made_ms=mesh.prekey.made_ms - ROTATE_MS)
+        cable = self.world.cable(machine)
+        self.loop.call(lambda: self._dare(machine, after, lambda: self._return(cable)))
+
+    async def _return(self, cable: Cable) -> None:
+        await cable.cut()
+        await trio.sleep(4)
+
+    @precondition(lambda self: self.meshes)
+    @rule(place=st.integers(0, 1), days=st.integers(0, 2))
+    def retire(self, place: int, days: int) -> None:
+        """It was connected for so long. Whoever fetched a prekey long ago asks anew after twelve hours."""
+        machine = self.machines[place]
+        for each in self.machines:
+            for mesh in each.app.node.meshes.values():
+                mesh.peer_prekeys.clear()
+        self.loop.call(lambda: self._retire(machine, days))
+
+    async def _retire(self, machine: Machine, days: int) -> None:
+        for mesh in machine.app.node.meshes.values():
+            if mesh.active and self._published(machine, mesh):
+                await retire(machine.app.node, mesh, days * ROTATE_MS)
+
+    def _published(self, machine: Machine, mesh: Mesh) -> bool:
+        """Retiring begins when the newest prekey is at the broker."""
+        found = [prekey for mesh_id, prekey in self._advertised() if mesh_id == mesh.id]
+        return any(prekey == mesh.prekey for prekey in found if prekey.device == machine.app.node.device)
+
+    @precondition(lambda self: self.meshes)
+    @rule(place=st.integers(0, 1))
+    def talk(self, place: int) -> None:
+        """Messages that use one-time prekeys up, in every mesh that both are in."""
+        author, reader = self.machines[place], self.machines[1 - place]
+        for mesh in [
+            mesh.slug for mesh in author.app.node.meshes.values() if mesh.active and len(mesh.state.members) > 1
+        ]:
+            self.loop.call(lambda mesh=mesh: self._say(author, reader, mesh))
+
+    async def _say(self, author: Machine, reader: Machine, mesh: str) -> None:
+        try:
+            await author.send(reader.name, "for once", mesh=mesh)
+        except MeshError:
+            return
+        await trio.sleep(12)
+
+    @rule(place=st.integers(0, 1), after=st.integers(0, 9))
+    def restock(self, place: int, after: int) -> None:
+        """What lies at the broker of one-time prekeys is replaced, perhaps by one that dies of it."""
+        machine = self.machines[place]
+        for mesh in machine.app.node.meshes.values():
+            mesh.replace_onetime = True
+        cable = self.world.cable(machine)
+        self.loop.call(lambda: self._dare(machine, after, lambda: self._return(cable)))
+
     @rule(seconds=st.sampled_from((0.1, 3, 40)))
     def let_time_pass(self, seconds: float) -> None:
         self.loop.call(lambda: trio.sleep(seconds))
@@ -139,6 +207,30 @@ class PrekeyMachine(RuleBasedStateMachine):
             private = mesh.prekeys.get(prekey.prekey_id)
             assert private is not None, f"{owner.name} has lost the private half of a prekey that is out there"
             assert private.public == prekey.pub, f"{owner.name} has another private half than the one it advertised"
+
+    @invariant()
+    def every_one_time_prekey_that_may_be_given_out_can_be_opened(self) -> None:
+        sql = (
+            "SELECT mesh.id, device.id, onetime.data, given FROM onetime JOIN device ON device.no = onetime.device"
+            " JOIN mesh ON mesh.no = device.mesh"
+        )
+        for mesh_id, device, data, given in self.house.database.reader.execute(sql).fetchall():
+            owner = next(each for each in self.machines if each.app.node.device == device)
+            batch = OneTimeBatch.decode(data)
+            for place in range(given, len(batch.pubs)):
+                self._require_private(owner, batch.key(place), mesh_id)
+        for machine in self.machines:
+            for mesh in machine.app.node.meshes.values():
+                for key in mesh.shelf.held():
+                    owner = next(each for each in self.machines if each.app.node.device == key.device)
+                    self._require_private(owner, key, mesh.id)
+
+    def _require_private(self, owner: Machine, key: OneTimePrekey, mesh_id: bytes) -> None:
+        node = owner.app.node
+        sealed = read_onetime(node.db.reader, MeshId(mesh_id), key.prekey_id)
+        assert sealed is not None, f"{owner.name} has lost the private half of a one-time prekey that nobody has used"
+        seed = node.open("onetime", "sealed", mesh_id + key.prekey_id.to_bytes(8, "little"), sealed)
+        assert PrekeyPrivate.from_seed(seed).public == key.pub
 
     def _advertised(self) -> Iterator[tuple[MeshId, SignedPrekey]]:
         reader = self.house.database.reader
@@ -159,6 +251,7 @@ class PrekeyMachine(RuleBasedStateMachine):
                 self.world.cable(machine).down = False
             self.loop.call(lambda: trio.sleep(90))
             self.every_prekey_out_there_can_be_opened()
+            self.every_one_time_prekey_that_may_be_given_out_can_be_opened()
             self.loop.call(self._talk)
         finally:
             self.loop.close()

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import vectors_attachments
 import vectors_group
+import vectors_membership
 import vectors_mesh
 import vectors_messages
+import vectors_onetime
 import vectors_primitives
 import vectors_profile
 import vectors_refused
@@ -25,6 +27,7 @@ VECTORS = Path(__file__).resolve().parents[2] / "protocol" / "mesh_protocol" / "
 MAKERS: dict[str, Callable[[], Json]] = {
     "pae": vectors_primitives.make_pae,
     "keys": vectors_primitives.make_keys,
+    "onetime": vectors_onetime.make_onetime,
     "hpke": vectors_primitives.make_hpke,
     "padding": vectors_primitives.make_padding,
     "envelope": vectors_messages.make_envelope,
@@ -40,6 +43,10 @@ MAKERS: dict[str, Callable[[], Json]] = {
     "names": vectors_primitives.make_names,
     "invite": vectors_mesh.make_invite,
     "live": vectors_messages.make_live,
+    "membership": vectors_membership.make_membership,
+    "forks": vectors_membership.make_forks,
+    "requests": vectors_membership.make_requests,
+    "verifying": vectors_membership.make_verifying,
     # Last: it alters the objects of the files above.
     "refused": vectors_refused.make_refused,
 }

@@ -1,7 +1,7 @@
 """Alterations of signed objects: flip, drop, duplicate, swap, truncate, extend, other label, other object's field."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import mesh_reference
@@ -86,6 +86,24 @@ def mutants(target: Target) -> Iterator[Named]:
         order = 2**252 + 27742317777372353535851937790883648493
         s = int.from_bytes(rest[32:], "little") + order
         yield "S plus the group order", lst(*items) + rest[:32] + s.to_bytes(32, "little")
+
+
+def cross_mutants(target: Target, others: Mapping[str, Target]) -> Iterator[Named]:
+    """Other objects in the place of this one, whole, under its label, and field by field where the sizes agree."""
+    items, rest = items_of(target.good)
+    for name, other in others.items():
+        if other.good == target.good:
+            continue
+        yield f"the {name}", other.good
+        fields, tail = items_of(other.good)
+        if target.purpose:
+            yield f"the {name} under this label", pae(target.purpose, *fields[1 if other.purpose else 0 :]) + tail
+            if len(tail) == len(rest) > 0 and tail != rest:
+                yield f"the signature of the {name}", lst(*items) + tail
+        for at, item in enumerate(items):
+            for index, field in enumerate(fields):
+                if len(field) == len(item) and field != item:
+                    yield f"field {at} as field {index} of the {name}", lst(*items[:at], field, *items[at + 1 :]) + rest
 
 
 def random_mutant(source: random.Random, target: Target) -> bytes:

@@ -140,6 +140,15 @@ class Join(NamedTuple):
     data: bytes
 
 
+class Given(NamedTuple):
+    """A one-time prekey that is handed out: the place in its encoded batch; `left` of its device remain."""
+
+    box: int
+    place: int
+    batch: bytes
+    left: int
+
+
 class Store(Protocol):
     """Everything a broker keeps."""
 
@@ -176,6 +185,16 @@ class Store(Protocol):
         """Replace the device's prekey."""
 
     def prekey(self, box: int) -> bytes | None: ...
+
+    def add_onetime(self, box: int, first: int, size: int, batch: bytes, *, replace: bool) -> Promise[int]:
+        """Keep a batch of `size` one-time prekeys, numbered from `first`, behind those of a device, or in their place; the
+        number that is left. Of more than two batches the oldest is forgotten; a batch that is here stays as it is."""
+
+    def onetime_left(self, box: int) -> int:
+        """One-time prekeys of a device that can still be handed out."""
+
+    def take_onetime(self, boxes: Sequence[int]) -> Promise[list[Given]]:
+        """Hand out one of each device that has any; once this is durable, none of them is ever handed out again."""
 
     # Mail.
 

@@ -99,4 +99,15 @@ MIGRATIONS: Final = (
     );
     ALTER TABLE mail ADD COLUMN shared INTEGER;
     """,
+    """
+    CREATE TABLE onetime (                  -- batches of one-time prekeys; the first `given` of each are handed out
+        no INTEGER PRIMARY KEY,
+        device INTEGER NOT NULL REFERENCES device,
+        first INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        given INTEGER NOT NULL DEFAULT 0,
+        data BLOB NOT NULL,
+        UNIQUE (device, first)
+    );
+    """,
 )

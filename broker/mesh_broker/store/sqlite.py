@@ -9,6 +9,7 @@ from mesh_broker.store.interface import (
     Accepted,
     Box,
     ChainEnd,
+    Given,
     Growth,
     Join,
     Mail,
@@ -19,6 +20,7 @@ from mesh_broker.store.interface import (
     Waiting,
 )
 from mesh_broker.store.mailrows import SELECT_ACCEPTED, Tail, accept_mail, release_mail
+from mesh_broker.store.onetimerows import add_batch, count_left, take_keys
 from mesh_protocol.crashpoints import Reached, unnoticed
 from mesh_protocol.ids import DeviceId, InviteId, MeshId
 from mesh_protocol.io.sqlite import Database, StorageFailed
@@ -118,6 +120,15 @@ class SqliteStore:
     def prekey(self, box: int) -> bytes | None:
         row = self._read_one("SELECT prekey FROM device WHERE no = ?", box)
         return None if row is None else row[0]
+
+    def add_onetime(self, box: int, first: int, size: int, batch: bytes, *, replace: bool) -> Promise[int]:
+        return self._database.submit(lambda connection: add_batch(connection, box, first, size, batch, replace=replace))
+
+    def onetime_left(self, box: int) -> int:
+        return count_left(self._database.reader, box)
+
+    def take_onetime(self, boxes: Sequence[int]) -> Promise[list[Given]]:
+        return self._database.submit(lambda connection: [*take_keys(connection, boxes)])
 
     # Mail.
 

@@ -26,6 +26,8 @@ SOURCES = {
     "session": ("sessions", "session"),
     "mesh": ("list", "mesh"),
     "group": ("group list", "group"),
+    "groups": ("group list", "group"),
+    "template": ("templates", "template"),
 }
 """Of what is looked for: the command that lists it, and the column it is in."""
 PLAIN = "-_./~@"
@@ -114,6 +116,13 @@ def first_words() -> list[tuple[str, str]]:
     ]
 
 
+def topics() -> list[tuple[str, str]]:
+    from mesh_clients.cli.help import MANUAL
+    from mesh_clients.cli.topics import TOPICS
+
+    return [*((name, topic[0]) for name, topic in TOPICS.items()), (MANUAL, "the manual page")]
+
+
 def second_words(name: str, rest: list[str]) -> list[tuple[str, str]]:
     """What may follow as the second word of a command of two."""
     if rest:
@@ -163,7 +172,7 @@ def values(verb: Verb, field: Field, last: str, called: Invocation) -> list[tupl
     if field.choices:
         return [(choice, "") for choice in field.choices]
     if verb.name == "help":
-        return first_words() if field.name == "verb" else []
+        return [*first_words(), *topics()] if field.name == "verb" else []
     key = "group" if verb.name.startswith("group ") and field.name == "name" else field.name
     if field.kind != "targets":
         return [(name, "") for name in live_names(key, called)] if key in SOURCES else []

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from mesh_protocol.wire.codec import JsonValue
 
+OURS: "Final" = ("--json", "--help", "-h", "--version", "--no-start")
+"""The flags that every command knows, beside --mesh MESH."""
 REQUIRED: "Final" = None
 """The default of a field that must be given."""
 
@@ -81,11 +83,13 @@ class Verb:
 class Line:
     """A command line that was read: `params` holds what was given, by field name."""
 
-    __slots__ = ("help", "json", "mesh", "params", "start", "version", "words")
+    __slots__ = ("help", "json", "mesh", "params", "rest", "start", "version", "words")
 
     def __init__(self) -> None:
         self.params: dict[str, JsonValue] = {}
         self.words: list[str] = []
+        self.rest: list[str] = []
+        """What stands behind `--` where that is another program's."""
         self.json = False
         self.help = False
         self.version = False
@@ -111,6 +115,25 @@ def split_verb(arguments: list[str], verbs: "Container[str]" = ()) -> tuple[str,
         return "", arguments
     words = 2 if " ".join(arguments[place : place + 2]) in verbs else 1
     return " ".join(arguments[place : place + words]), arguments[:place] + arguments[place + words :]
+
+
+def split_flags_first(arguments: list[str]) -> tuple[list[str], list[str]] | None:
+    """Where a flag that is not ours comes before any word: our flags before it, and all that is another program's.
+
+    `mesh --resume ID` is what `claude --resume ID` is.
+    """
+    place = 0
+    while place < len(arguments):
+        name = arguments[place].partition("=")[0]
+        if name == "--mesh":
+            place += 1 if "=" in arguments[place] else 2
+        elif name in OURS:
+            place += 1
+        elif name.startswith("-") and name not in ("-", "--"):
+            return arguments[:place], arguments[place:]
+        else:
+            return None
+    return None
 
 
 def read_line(verb: Verb, arguments: list[str]) -> Line:
@@ -158,7 +181,7 @@ def is_number(word: str) -> bool:
 
 def take_global(line: Line, name: str, equals: str, value: str, waiting: list[str], flags: dict[str, Field]) -> bool:
     """The flags that every command knows. Returns whether it was one."""
-    if name in ("--json", "--help", "-h", "--version", "--no-start"):
+    if name in OURS:
         if equals:
             raise MeshError("bad_request", what=f"{name} takes no value")
         setattr(line, {"--no-start": "start", "-h": "help"}.get(name, name[2:]), name != "--no-start")

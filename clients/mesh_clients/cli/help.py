@@ -1,10 +1,13 @@
-"""What commands there are, and what each takes. Needs no daemon."""
+"""What commands there are, what each takes, and a few topics beyond them. Needs no daemon."""
+
+import sys
 
 from mesh_clients.cli import own
 from mesh_clients.cli.grammar import REQUIRED, Field, Verb
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.cli.table import VERBS
-from mesh_clients.render import say
+from mesh_clients.cli.topics import TOPICS
+from mesh_clients.render import emphasise, fold, say, terminal_width
 from mesh_protocol.wire.errors import OK
 
 TYPE_CHECKING = False
@@ -18,13 +21,42 @@ EVERYWHERE = (
 )
 
 
+MANUAL = "man"
+LEFT = 24
+WIDE = 50
+"""Columns from which on the right side is broken between words."""
+
+
 def run(called: Invocation) -> int:
     words = [str(called.params[field]) for field in called.verb.args if field in called.params]
-    if words:
-        from mesh_clients.cli.main import find_verb
+    if not words:
+        return print_overview()
+    if words == [MANUAL]:
+        from mesh_clients.cli.manual import write_manual
 
-        return print_verb(find_verb(" ".join(words)))
-    return print_overview()
+        sys.stdout.write(write_manual())
+        sys.stdout.flush()
+        return OK
+    if len(words) == 1 and words[0] in TOPICS:
+        return print_topic(words[0])
+    from mesh_clients.cli.main import find_verb, longer_verbs
+
+    name = " ".join(words)
+    if name not in VERBS and longer_verbs(name):
+        print_pairs((f"mesh {each}", VERBS[each][1]) for each in longer_verbs(name))
+        return OK
+    return print_verb(find_verb(name))
+
+
+def print_topic(name: str) -> int:
+    about, said, pairs = TOPICS[name]
+    say(emphasise(f"{name}: {about}", sys.stdout))
+    say("")
+    for line in fold("", said, terminal_width(sys.stdout)):
+        say(line)
+    say("")
+    print_pairs(pairs)
+    return OK
 
 
 def print_overview() -> int:
@@ -35,15 +67,19 @@ def print_overview() -> int:
         print_pairs((name, (VERBS[name] if name in VERBS else own.VERBS[name])[1]) for name in names)
     say("")
     say("mesh COMMAND --help tells more. First: mesh new NAME, then mesh invite; elsewhere: mesh join URL")
+    say(f"mesh help TOPIC: {', '.join(TOPICS)}; mesh help man: the manual page, for man -l -")
     return OK
 
 
 def print_verb(verb: Verb) -> int:
     words = [field.word if field.default is REQUIRED else f"[{field.word}]" for field in verb.positional]
     words += [usage_of(field) for field in verb.flags]
-    say(" ".join(["usage: mesh", verb.name, *words]))
+    width = terminal_width(sys.stdout)
+    for line in fold("usage: ", " ".join(["mesh", verb.name, *words]), width):
+        say(line)
     say("")
-    say(verb.summary)
+    for line in fold("", verb.summary, width):
+        say(line)
     say("")
     print_pairs((field.word, describe(verb, field)) for field in verb.positional)
     print_pairs((flag_of(field), describe(verb, field)) for field in verb.flags)
@@ -76,5 +112,10 @@ def describe(verb: Verb, field: Field) -> str:
 
 
 def print_pairs(pairs: "Iterable[tuple[str, str]]") -> None:
+    width = terminal_width(sys.stdout)
     for left, right in pairs:
-        say(f"  {left:<24}  {right}".rstrip() if len(left) <= 24 else f"  {left}\n{'':28}{right}".rstrip())
+        if len(left) > LEFT:
+            say(f"  {left}")
+            left = ""
+        for line in fold(f"  {left:<{LEFT}}  ", right, width if width >= WIDE else 0):
+            say(line)

@@ -4,7 +4,7 @@ import os
 import sys
 
 from mesh_clients.cli import own
-from mesh_clients.cli.grammar import Line, Verb, near, read_line, split_verb
+from mesh_clients.cli.grammar import Line, Verb, near, read_line, split_flags_first, split_verb
 from mesh_clients.cli.table import VERBS
 from mesh_clients.exits import INTERRUPTED, fail
 from mesh_protocol.wire.errors import FAILED, MeshError
@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
     from mesh_clients.cli.invocation import Invocation
 
+LAUNCH = "launch"
+
 
 def main(arguments: list[str]) -> int:
     """Run one command. Returns the exit status."""
+    launched = split_flags_first(arguments)
+    if launched is not None:
+        arguments = [*launched[0], LAUNCH, "--", *launched[1]]
     name, rest = split_verb(arguments, VERBS)
     as_json = "--json" in (rest[: rest.index("--")] if "--" in rest else rest)
     try:
@@ -37,7 +42,12 @@ def run(name: str, arguments: list[str]) -> int:
     if not name:
         return run_without_verb(read_line(Verb("", "", "", (), ()), arguments))
     verb = find_verb(name)
+    rest: list[str] = []
+    if name == LAUNCH and "--" in arguments:
+        place = arguments.index("--")
+        arguments, rest = arguments[:place], arguments[place + 1 :]
     line = read_line(verb, arguments)
+    line.rest = rest
     if line.help:
         from mesh_clients.cli.help import print_verb
 
@@ -55,9 +65,14 @@ def run(name: str, arguments: list[str]) -> int:
 def run_without_verb(line: Line) -> int:
     if line.version:
         return handler("version")(invocation(find_verb("version"), line))
-    from mesh_clients.cli.help import print_overview
+    if line.help:
+        from mesh_clients.cli.help import print_overview
 
-    return print_overview()
+        return print_overview()
+    from mesh_clients.cli.overview import run as run_overview
+
+    with invocation(Verb("", "", "", (), ()), line) as called:
+        return run_overview(called)
 
 
 def run_direct(name: str, line: Line) -> "NoReturn":
@@ -68,7 +83,7 @@ def run_direct(name: str, line: Line) -> "NoReturn":
         relay([name, *(["--mesh", line.mesh] if line.mesh else []), *([] if line.start else ["--no-start"])])
     from mesh_clients.thin import main as thin
 
-    thin([name])
+    thin([name, *(word for option, value in line.params.items() for word in (f"--{option}", str(value)))])
 
 
 def find_verb(name: str) -> Verb:

@@ -16,9 +16,36 @@ VERBS: "dict[str, tuple[str, str, tuple[str, ...], tuple[Row, ...]]]" = {
     "version": ("", "Print the version.", (), ()),
     "help": (
         "",
-        "Show what a command does.",
+        "Show what a command does, or tell about a topic.",
         ("verb", "more"),
-        (("verb", "", "text", (), "", "the command"), ("more", "", "text", (), "", "its second word, if it has one")),
+        (
+            ("verb", "", "text", (), "", "a command, a topic, or man for the manual page"),
+            ("more", "", "text", (), "", "the command's second word, if it has one"),
+        ),
+    ),
+    "launch": (
+        "",
+        "Start Claude Code here as a session of the mesh; asks for what is not given. What follows -- goes to it.",
+        (),
+        (
+            ("name", "--name", "text", (), "", "what peers call it; default: its folder's name"),
+            ("role", "--role", "text", (), "", "such as lead, reviewer, tester; peers see it"),
+            ("groups", "--groups", "text", (), "", "groups to join, with commas between"),
+            ("mesh", "--mesh", "text", (), "", "which mesh, by its local name"),
+            ("join", "--join", "text", (), "", "join a mesh by this link first; - reads it"),
+            ("mode", "--mode", "text", ("push", "inbox", "off"), "", "how it gets its messages; default: push"),
+            ("template", "--template", "text", (), "", "groups and ways of a team: see mesh templates"),
+            ("proxy", "--proxy", "on", (), False, "send its requests to the API through this daemon (mesh proxy on)"),
+            ("ask", "--ask", "on", (), False, "ask again, also for what is remembered of this folder"),
+            ("yes", "--yes", "on", (), False, "ask nothing"),
+            ("also_yes", "-y", "on", (), False, "the same"),
+        ),
+    ),
+    "open": (
+        "",
+        "Open a mesh:// link: an invite, or the address of a peer. Asks before it does anything.",
+        ("link",),
+        (("link", "", "text", (), None, "the link; - reads it from standard input or asks for it"),),
     ),
     "install": (
         "",
@@ -51,12 +78,49 @@ VERBS: "dict[str, tuple[str, str, tuple[str, ...], tuple[Row, ...]]]" = {
         (),
         (),
     ),
-    "statusline": ("", "Print Claude Code's status line; Claude Code runs it.", (), ()),
+    "statusline": (
+        "",
+        "Print Claude Code's status line; Claude Code runs it.",
+        (),
+        (
+            (
+                "layout",
+                "--layout",
+                "text",
+                ("full", "short", "minimal"),
+                "",
+                "how much it says; default: config.toml's",
+            ),
+            (
+                "chain",
+                "--chain",
+                "text",
+                (),
+                "",
+                "a shell command whose lines stand above it, as mesh install writes it",
+            ),
+            ("within", "--within", "int", (), 600, "milliseconds that this command may take"),
+        ),
+    ),
     "hook": ("", "Take in one of Claude Code's hook events; Claude Code runs it.", (), ()),
 }
 
 MORE_FIELDS: "dict[str, tuple[Row, ...]]" = {
     "send": (("files", "--file", "texts", (), [], "announce a file: its name, size and digest (may be repeated)"),),
+    "usage": (("csv", "--csv", "on", (), False, "comma-separated values (RFC 4180)"),),
+    "conversations": (("csv", "--csv", "on", (), False, "comma-separated values (RFC 4180)"),),
+    "conversation": (("csv", "--csv", "on", (), False, "the requests as comma-separated values (RFC 4180)"),),
+    "verify": (
+        ("confirm", "--confirm", "on", (), False, "they are the same: the peer is verified with these keys"),
+        (
+            "number",
+            "--number",
+            "text",
+            (),
+            "",
+            "what you compared, as digits or as the scanned code; confirms if it is so",
+        ),
+    ),
     "inbox": (("follow", "--follow", "on", (), False, "go on printing messages as they come, until Ctrl-C"),),
 }
 
@@ -80,11 +144,23 @@ HANDLERS = {
     "outbox cancel": "cancel",
     "status": "status",
     "doctor": "doctor",
+    "proxy on": "proxy",
+    "proxy off": "proxy",
+    "proxy status": "proxy",
+    "proxy env": "proxy",
+    "usage": "usage",
+    "usage import": "usage",
+    "budget": "budget",
+    "conversations": "conversations",
+    "conversation": "conversations",
     "up": "up",
     "down": "down",
     "unlock": "unlock",
+    "verify": "verify",
     "version": "version",
     "help": "help",
+    "launch": "launch",
+    "open": "open",
     "install": "install",
     "uninstall": "uninstall",
     "completion": "completion",
@@ -95,13 +171,25 @@ DIRECT = ("mcp", "statusline", "hook")
 """Run without any of this: the `mesh` script tells them apart before it imports anything."""
 
 ORDER = (
-    ("Meshes", ("new", "invite", "join", "list")),
+    ("Meshes", ("new", "invite", "join", "open", "list")),
+    ("Members", ("member list", "member remove", "kick", "ban", "unban", "role", "device list", "device revoke")),
     ("Messages", ("peers", "send", "inbox", "message", "thread", "outbox", "outbox cancel", "outbox requeue")),
-    ("Trust", ("trust", "trust list", "held", "held release")),
+    ("Trust", ("verify", "trust", "trust list", "held", "held release")),
     ("Groups", ("group join", "group leave", "group list")),
     (
         "This machine",
-        ("status", "doctor", "sessions", "mode", "why", "up", "down", "unlock", "completion", "version", "help"),
+        (
+            *("status", "doctor", "sessions", "mode", "why", "up", "down", "unlock"),
+            *("audit", "audit verify", "completion", "version", "help"),
+        ),
     ),
-    ("For Claude Code", ("install", "uninstall", "mcp", "statusline", "hook")),
+    (
+        "API proxy",
+        (
+            *("proxy on", "proxy off", "proxy status", "proxy env"),
+            *("usage", "usage import", "usage reconcile", "conversations", "conversation"),
+            *("budget", "budget set", "budget allow", "budget remove"),
+        ),
+    ),
+    ("For Claude Code", ("launch", "templates", "install", "uninstall", "mcp", "statusline", "hook")),
 )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SETTLE_S = 0.2
 """Claude Code writes `.claude.json` several times at each start; after so long it is looked whether ours was lost."""
-ATTEMPTS = 2
+ATTEMPTS = 6
 CONTEXT = 1
 """Lines around a change that are shown: the files hold more than is anybody's business on a shared screen."""
 
@@ -33,6 +33,8 @@ class Target(NamedTuple):
     add: "Callable[[Values, str], dict[str, JsonValue]]"
     strip: "Callable[[Values, Values | None], dict[str, JsonValue]]"
     shared: bool
+    keep: "Callable[[Values, dict[str, JsonValue]], dict[str, JsonValue]]" = lambda found, wanted: wanted
+    """What a person changed within our part, put into it again."""
 
 
 class Change(NamedTuple):
@@ -50,7 +52,7 @@ class Change(NamedTuple):
 
 def find_targets(paths: claude.Paths) -> tuple[Target, Target]:
     return (
-        Target(paths.settings, claude.add_settings, claude.strip_settings, False),
+        Target(paths.settings, claude.add_settings, claude.strip_settings, False, claude.keep_layout),
         Target(paths.state, claude.add_server, claude.strip_server, True),
     )
 
@@ -66,7 +68,7 @@ def plan_install(target: Target, home: str, known: Remembered | None) -> Change:
         stripped = target.strip(found.value, value_before(target, known))
         if stripped != found.value:
             base, before = stripped, write(stripped, found.raw)
-    wanted = target.add(base, home)
+    wanted = target.keep(found.value, target.add(base, home))
     after = found.raw if wanted == found.value else write(wanted, before)
     return Change(target.path, found.raw, after, before)
 
@@ -131,13 +133,13 @@ def carry_out(
         note(planned)
         put(planned)
         return
-    for _ in range(ATTEMPTS):
+    for attempt in range(1, ATTEMPTS + 1):
         change = plan()
         note(change)
         if not change.needed:
             return
         put(change)
-        pause(SETTLE_S)
+        pause(SETTLE_S * attempt)
     if plan().needed:
         raise MeshError(
             "bad_request", what=f"Claude Code keeps writing {target.path}: end its sessions and run it again"

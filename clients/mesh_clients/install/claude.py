@@ -35,6 +35,9 @@ TIMEOUT_S = 5
 REFRESH_S = 1
 CHAINED_REFRESH_S = 5
 """Beside somebody else's command, which may be slow: what takes longer than a refresh is never shown."""
+SHARE_MS = 600
+"""Of each second of a refresh, what the user's command may take: the rest is for ours and for the start of both."""
+MOST_MS = 3000
 SERVER = "mesh"
 
 
@@ -68,12 +71,12 @@ def add_settings(settings: "Mapping[str, JsonValue]", home: str) -> "dict[str, J
     found = dict(settings)
     hooks = found.get("hooks", {})
     if not isinstance(hooks, dict):
-        raise MeshError("bad_request", what="hooks in settings.json is no object: mend it; it was left as it is")
+        raise MeshError("bad_settings", path="settings.json", why="holds hooks that are no object")
     hooks = {event: drop_handlers(groups, programs.is_named_command) for event, groups in hooks.items()}
     for event, in_background in EVENTS.items():
         groups = hooks.get(event, [])
         if not isinstance(groups, list):
-            raise MeshError("bad_request", what=f"hooks.{event} in settings.json is no list: mend it")
+            raise MeshError("bad_settings", path="settings.json", why=f"holds hooks.{event} that is no list")
         hooks[event] = [*groups, {"hooks": [handler(home, in_background)]}]
     found["hooks"] = hooks
     found["statusLine"] = status_line(found.get("statusLine"), home)
@@ -88,22 +91,45 @@ def handler(home: str, in_background: bool) -> "dict[str, JsonValue]":
 
 def status_line(former: "JsonValue", home: str) -> "dict[str, JsonValue]":
     """Ours, below what the user's own command prints, whose other settings stay."""
-    ours = shlex.join(programs.hot_command("statusline", home))
+    ours = programs.hot_command("statusline", home)
     theirs = former.get("command") if isinstance(former, dict) else None
     alone = programs.is_named_command(programs.words_of(former), "statusline")
     if alone or not isinstance(former, dict) or not isinstance(theirs, str) or not theirs.strip():
-        return {"type": "command", "command": ours, "padding": 0, "refreshInterval": REFRESH_S}
-    chained = (
-        f'in=$(cat); out=$(printf %s "$in" | sh -c {shlex.quote(theirs)} ); '
-        f"""[ -z "$out" ] || printf '%s\\n' "$out"; printf %s "$in" | {ours}"""
-    )
-    return {"refreshInterval": CHAINED_REFRESH_S, **former, "command": chained}
+        layout = read_layout(former) if alone else ""
+        command = shlex.join([*ours, *(["--layout", layout] if layout else [])])
+        return {"type": "command", "command": command, "padding": 0, "refreshInterval": REFRESH_S}
+    refresh = former.get("refreshInterval", CHAINED_REFRESH_S)
+    within = min(MOST_MS, int(refresh * SHARE_MS)) if isinstance(refresh, int | float) and refresh >= 1 else SHARE_MS
+    command = shlex.join([*ours, "--chain", theirs, "--within", str(within)])
+    return {"refreshInterval": CHAINED_REFRESH_S, **former, "command": command}
+
+
+def read_layout(line: "JsonValue") -> str:
+    """The layout that a status line's command names; empty for none."""
+    return option_of(programs.words_of(line), "--layout")
+
+
+def keep_layout(settings: "Mapping[str, JsonValue]", wanted: "dict[str, JsonValue]") -> "dict[str, JsonValue]":
+    """`wanted` with the layout that a person wrote into our command in `settings`."""
+    there, line = settings.get("statusLine"), wanted.get("statusLine")
+    layout = read_layout(there) if is_our_line(there) else ""
+    if not layout or not isinstance(line, dict) or read_layout(line):
+        return wanted
+    words = programs.words_of(line)
+    place = words.index("statusline") + 1
+    command = shlex.join([*words[:place], "--layout", layout, *words[place:]])
+    return {**wanted, "statusLine": {**line, "command": command}}
+
+
+def option_of(words: "list[str]", name: str) -> str:
+    """The value behind `name` in an argument list; empty where it has none."""
+    return words[words.index(name) + 1] if name in words[:-1] else ""
 
 
 def former_command(command: str) -> str:
-    """The user's command inside a chained one; empty when there is none."""
+    """The user's command inside a chained one; empty when there is none. An earlier version chained by a shell's line."""
     words = programs.split_words(command)
-    return words[words.index("-c") + 1] if words[:1] == ["in=$(cat);"] and "-c" in words[:-1] else ""
+    return option_of(words, "-c" if words[:1] == ["in=$(cat);"] else "--chain")
 
 
 def strip_settings(
@@ -160,7 +186,7 @@ def add_server(state: "Mapping[str, JsonValue]", home: str) -> "dict[str, JsonVa
     """`state` (without us) with our MCP server, in place of one that a person added. Raises `MeshError` for a stranger's."""
     servers = state.get("mcpServers", {})
     if not isinstance(servers, dict):
-        raise MeshError("bad_request", what="mcpServers in .claude.json is no object: mend it; it was left as it is")
+        raise MeshError("bad_settings", path=".claude.json", why="holds mcpServers that is no object")
     if SERVER in servers and not programs.is_named_command(programs.words_of(servers[SERVER]), "mcp"):
         raise MeshError(
             "bad_request", what=f"another MCP server is called {SERVER}: claude mcp remove {SERVER} -s user, then again"

@@ -30,7 +30,7 @@ class Document(NamedTuple):
 
 
 def read_document(path: str) -> Document:
-    """The JSON object in a file. Raises `MeshError("bad_request")` for anything else; nothing is changed then."""
+    """The JSON object in a file. Raises `MeshError("bad_settings")` for anything else; nothing is changed then."""
     raw = read_bytes(path)
     return Document(path, raw, parse(path, raw) if raw is not None else {})
 
@@ -87,7 +87,7 @@ def finite(text: str) -> float:
 
 
 def refusal(path: str, why: str) -> MeshError:
-    return MeshError("bad_request", what=f"{path} {why}: mend it or move it away; it was left as it is")
+    return MeshError("bad_settings", path=path, why=why)
 
 
 def write_like(value: "dict[str, JsonValue]", raw: bytes | None) -> bytes:

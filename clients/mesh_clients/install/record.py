@@ -58,7 +58,8 @@ class Record:
         """Write copies first, then the record. Raises `MeshError`."""
         try:
             make_private(os.fsencode(self.data))
-            os.makedirs(self.folder, 0o700, exist_ok=True)
+            for folder in (os.path.dirname(self.folder), self.folder):  # a mode is given to the last folder only
+                os.makedirs(folder, 0o700, exist_ok=True)
         except NotStarted as error:
             raise MeshError("bad_request", what=str(error)) from None
         except OSError as error:

@@ -32,7 +32,8 @@ def answer_line(line: bytes, reason: str, *, sent: bool, build: str) -> bytes:
         asked = params.get("protocolVersion")
         result = {
             "protocolVersion": asked if asked in REVISIONS else REVISIONS[0],
-            "capabilities": {"tools": {"listChanged": True}},
+            # As the daemon declares them: it takes over this connection when it is back.
+            "capabilities": {"tools": {"listChanged": True}, "experimental": {"claude/channel": {}}},
             "serverInfo": {"name": "meshd", "version": build},
             "instructions": f"The mesh daemon does not run: no messages can be sent or received. Call {HELP}.",
         }

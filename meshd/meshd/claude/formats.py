@@ -29,6 +29,9 @@ _PROC_START = re.compile(r"[0-9A-Za-z:+ -]{1,64}")
 _PROGRAM = re.compile(r"claude|\.claude-wrapped|\.claude-unwrapped")
 _PLAIN_PATH = re.compile(r"/[0-9A-Za-z_./@+~-]+")
 _PEER_TAG = re.compile(r"<cross-session-message[^>\n]*>\n(?P<body>.*)\n</cross-session-message>", re.DOTALL)
+_CHANNEL_TAG = re.compile(
+    r'^<channel source="[^"\n]*"(?: \w+="[^"\n]*")*? push_id="([0-9a-f-]{36})"(?: \w+="[^"\n]*")*>$', re.M
+)
 # Requests of the main conversation; titles and summaries are asked for under other names.
 _MAIN_SOURCES = ("sdk", "repl_main_thread")
 
@@ -208,6 +211,7 @@ class PushPath(Enum):
 
     IDLE = "idle"
     MID_TURN = "mid_turn"
+    CHANNEL = "channel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +271,9 @@ def parse_line(line: bytes) -> tuple[Evidence | TurnSeen, ...]:
             source = _text(entry, "querySource") or ""
             return (TurnSeen(),) if source.startswith(_MAIN_SOURCES) else ()
         case "user":
-            return (*_pushes(entry, PushPath.IDLE), *_tool_results(entry))
+            message = entry.get("message")
+            content = message.get("content") if isinstance(message, Mapping) else None
+            return (*_pushes(entry, PushPath.IDLE), *_channel(entry, content), *_tool_results(content))
         case "attachment":
             attachment = entry.get("attachment")
             return _attachment(attachment) if isinstance(attachment, Mapping) else ()
@@ -278,7 +284,7 @@ def parse_line(line: bytes) -> tuple[Evidence | TurnSeen, ...]:
 def _attachment(attachment: Mapping[str, object]) -> tuple[Evidence, ...]:
     match attachment.get("type"):
         case "queued_command":
-            return _pushes(attachment, PushPath.MID_TURN)
+            return (*_pushes(attachment, PushPath.MID_TURN), *_channel(attachment, attachment.get("prompt")))
         case "hook_additional_context":
             content = attachment.get("content")
             return _context(content if isinstance(content, list) else [content])
@@ -313,9 +319,20 @@ def _pushes(holder: Mapping[str, object], path: PushPath) -> tuple[Evidence, ...
     return (PushSeen(path, tuple(ids), tuple(marks)),) if ids or marks else ()
 
 
-def _tool_results(entry: Mapping[str, object]) -> tuple[Evidence, ...]:
-    message = entry.get("message")
-    content = message.get("content") if isinstance(message, Mapping) else None
+def _channel(holder: Mapping[str, object], content: object) -> tuple[Evidence, ...]:
+    """What came by a channel: Claude writes the tag, with our `meta` in it, around our text. Read in 2.1.329's program, not
+    tried: a session takes channels only where its vendor switched them on."""
+    origin = holder.get("origin")
+    if not isinstance(origin, Mapping) or origin.get("kind") != "channel":
+        return ()
+    blocks = content if isinstance(content, list) else [content]
+    texts = [_text(block, "text") if isinstance(block, Mapping) else block for block in blocks[:MAX_MEMBERS]]
+    told = "\n".join(text for text in texts if isinstance(text, str))
+    ids, marks = tuple(_CHANNEL_TAG.findall(told)), marks_in(told)
+    return (PushSeen(PushPath.CHANNEL, ids, marks),) if ids or marks else ()
+
+
+def _tool_results(content: object) -> tuple[Evidence, ...]:
     found: list[Evidence] = []
     for block in content if isinstance(content, list) else ():
         if not isinstance(block, Mapping) or block.get("type") != "tool_result":

@@ -62,6 +62,8 @@ class Sender:
     mesh: str | None = None
     origin: str = ""
     """human or agent, as the sender's daemon signed it; empty where it is not said."""
+    verified: bool = False
+    """The person compared his keys, and they are the same still."""
 
     @property
     def address(self) -> str:
@@ -158,7 +160,7 @@ def _teaser(text: str) -> str:
 
 
 def _describe(sender: Sender) -> str:
-    said = clean_name(sender.member)
+    said = clean_name(sender.member) + (" (verified)" if sender.verified else "")
     if sender.session:
         said += f", session {clean_name(sender.session)}"
     if sender.mesh:

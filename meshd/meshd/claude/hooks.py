@@ -40,12 +40,13 @@ _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 class HookEvent(NamedTuple):
     """One event. `agent`: it happened within a sub-agent. `notice`: what a Notification is about; `error`: why a turn
-    failed, both as Claude names them, or empty."""
+    failed, both as Claude names them, or empty. `again`: a Stop of a turn that a hook at Stop had begun."""
 
     name: str
     agent: bool = False
     notice: str = ""
     error: str = ""
+    again: bool = False
 
     @property
     def word(self) -> str | None:
@@ -56,8 +57,8 @@ class HookEvent(NamedTuple):
 
     @property
     def takes_context(self) -> bool:
-        """Its answer reaches the model of the session itself."""
-        return self.name in CONTEXT_EVENTS and not self.agent
+        """Its answer reaches the model of the session itself, and begins no turn for the second time."""
+        return self.name in CONTEXT_EVENTS and not self.agent and not self.again
 
 
 def parse_hook(body: bytes) -> HookEvent:
@@ -76,6 +77,7 @@ def parse_hook(body: bytes) -> HookEvent:
         agent=isinstance(told.get("agent_id"), str),
         notice=notice if isinstance(notice, str) else "",
         error=error if isinstance(error, str) and _CODE.fullmatch(error) else "",
+        again=told.get("stop_hook_active") is True,
     )
 
 

@@ -41,6 +41,8 @@ class NotPushed(Enum):
     """The process has ended; the pid may be another's by now."""
     WRONG_PROCESS = "wrong_process"
     """Another process, or another user's, listens there."""
+    NO_CHANNEL = "no_channel"
+    """The MCP connection that would have carried it is gone, or its client does not read."""
     UNCONFIRMED = "unconfirmed"
     """The connection broke or hung after bytes were written: the session may have it."""
 

@@ -109,15 +109,23 @@ class Budgets:
 
 
 def choose(
-    waiting: Collection[Waiting], budgets: Budgets, now: float, *, mode: Mode, status: str, busy_until: float
+    waiting: Collection[Waiting],
+    budgets: Budgets,
+    now: float,
+    *,
+    mode: Mode,
+    status: str,
+    busy_until: float,
+    mid_turn: bool = True,
 ) -> Step:
-    """The next step for a session. `busy_until`: a message that was pushed last is not proved to be seen until then."""
+    """The next step for a session. `busy_until`: a message that was pushed last is not proved to be seen until then.
+    `mid_turn`: what is pushed into a turn is read before its end; else there is no use in it."""
     if mode != "push" or status == "dnd":
         return Wait(math.inf, heeds=NO_LANE)
     if not waiting:
         return Wait(math.inf)
     urgent = min((each for each in waiting if each.lane == "now"), default=None)
-    if urgent is not None:
+    if urgent is not None and (mid_turn or status == "idle"):
         if budgets.urgent(urgent.sender).room(now):
             return Show(urgent)
         return Demote(tuple(each for each in waiting if each.lane == "now" and each.sender == urgent.sender))

@@ -1,9 +1,11 @@
 """Brings stored messages to the session that is to see them, by the first rung that works, and says shown only on evidence.
 
-Rungs: the session's inbox socket (here), its hooks (`handing`), and pull (`check_messages`, `mesh inbox`). What is pushed
-when is decided in `gate`. Nothing is polled where something tells: a message, a change of status or mode, evidence.
+Rungs: the session's inbox socket and its channel (here), its hooks (`handing`), and pull (`check_messages`, `mesh inbox`);
+which one is decided in `rungs`, what is pushed when in `gate`. Nothing is polled where something tells: a message, a change
+of status or mode, evidence.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
@@ -13,16 +15,18 @@ import trio
 
 from mesh_protocol.wire.errors import MeshError
 from meshd.claude.formats import Fate, PeerReceipt
-from meshd.claude.frame import Framed, Sender, frame_message
+from meshd.claude.frame import Framed, Sender
 from meshd.claude.inbox import Inboxes, NotPushed
 from meshd.claude.marks import Mark, PushId, new_mark, new_push_id
-from meshd.contents import announce
-from meshd.deliver.digest import DIGEST_SENDER, MAX_NAMED, write_digest
-from meshd.deliver.digest import Line as DigestLine
+from meshd.deliver.channels import Channels
+from meshd.deliver.digest import DIGEST_SENDER
 from meshd.deliver.fates import ENDINGS
+from meshd.deliver.framing import Framer
 from meshd.deliver.gate import EVERY_LANE, NO_LANE, URGENT, Budgets, Demote, Show, Step, Sum, Wait, Waiting, choose
+from meshd.deliver.given import Given
 from meshd.deliver.line import RETRY_S, Line
 from meshd.deliver.replies import Replies, Send
+from meshd.deliver.rungs import rung_of
 from meshd.deliver.watch import Expected, Watch
 from meshd.log import Word, get_logger
 from meshd.node import Node
@@ -35,8 +39,6 @@ log = get_logger("deliver")
 
 EVIDENCE_S: Final = 60.0
 """A push whose evidence has not come by then is told to doctor; if nobody knows whether it arrived, it is made once more."""
-HANDED_S: Final = 120.0
-"""A message that a tool call returned is not given again for so long, unless it is asked for by its id."""
 DEMOTED: Final = f"demoted to next: more than {URGENT} now a minute"
 MAX_TAKEN_UP: Final = 1_000
 """Messages that are brought to a session when it comes; what is behind them it gets by asking."""
@@ -52,18 +54,17 @@ class Ladder:
     reading: Reading
     send: Send
     """Sends what a session answers by its own means."""
+    given: Given = field(default_factory=Given)
+    framer: Framer = field(init=False)
+    channels: Channels = field(init=False)
     replies: Replies = field(init=False)
     _nursery: trio.Nursery | None = None
     _lines: dict[str, Line] = field(default_factory=dict)
     _watches: dict[str, Watch] = field(default_factory=dict)
-    _previewed: set[int] = field(default_factory=set)
-    _summed: set[int] = field(default_factory=set)
-    _handed: dict[int, float] = field(default_factory=dict)
-    _fetched: dict[int, int] = field(default_factory=dict)
-    _kept: set[int] = field(default_factory=set)
-    """Messages that their session holds or refused: pushed again they would only be held again."""
 
     def __post_init__(self) -> None:
+        self.framer = Framer(self.node, self.reading)
+        self.channels = Channels(self.take_up)
         self.replies = Replies(self.node, self.sessions, self.inboxes, self.send, self.told)
 
     async def run(self) -> None:
@@ -74,6 +75,7 @@ class Ladder:
             self._watches.clear()
             nursery.start_soon(self.replies.run)
             for session in self.sessions.live():
+                nursery.start_soon(self._try_inbox, session)
                 self.take_up(session)
             await trio.sleep_forever()
 
@@ -82,12 +84,21 @@ class Ladder:
         self._lines.pop(session.key, None)
         session.stir()  # the worker of an earlier process ends
         self.take_up(session, anew=True)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._try_inbox, session)
+
+    async def _try_inbox(self, session: Session) -> None:
+        """Find out before there is a message whether its inbox can be used, so that its next hook knows."""
+        if rung_of(session, self.inboxes.uid) == "inbox":
+            refused = await self.inboxes.probe(session.claude)
+            if refused is not None and not session.trouble:
+                session.trouble = refused.value
 
     def take_up(self, session: Session, *, anew: bool = False) -> None:
         """Bring to a live session all that waits for it. `anew`: what its earlier process held is gone with that."""
         rows = store.session_rows(self.node.db.reader, session.key, session.name, None, None, MAX_TAKEN_UP)
         if anew:
-            self._kept.difference_update(row.row for row in rows)
+            self.given.release(row.row for row in rows)
         for row in rows:
             self._enqueue(row)
 
@@ -99,8 +110,8 @@ class Ladder:
             self._enqueue(row)
 
     def _enqueue(self, row: InboxRow) -> None:
-        done = row.shown_ms or row.read_ms or row.row in self._previewed or row.row in self._summed
-        if done or row.row in self._kept or row.lane == "low" or self._nursery is None:
+        done = row.shown_ms or row.read_ms or self.given.is_put_aside(row.row, trio.current_time())
+        if done or row.lane == "low" or self._nursery is None:
             return
         session = self._session_for(row)
         if session is None:
@@ -186,14 +197,20 @@ class Ladder:
         """What the gate says now, of what was not given out by a tool call lately."""
         now = trio.current_time()
         session = line.session
-        waiting = [each for each in line.waiting.values() if not self.is_handed(each.row)]
+        waiting = [each for each in line.waiting.values() if self.given.surfaces_at(each.row) <= now]
         if waiting and line.not_before > now:
             return Wait(line.not_before - now, heeds=NO_LANE)
         step = choose(
-            waiting, line.budgets, now, mode=session.mode, status=session.status.word, busy_until=line.busy_until
+            waiting,
+            line.budgets,
+            now,
+            mode="inbox" if session.foreign else session.mode,
+            status=session.status.word,
+            busy_until=line.busy_until,
+            mid_turn=rung_of(session, self.inboxes.uid) != "channel",
         )
-        if isinstance(step, Wait) and len(waiting) < len(line.waiting):
-            free = min(self._handed[row] for row in line.waiting if self.is_handed(row))
+        if isinstance(step, Wait):
+            free = min((at for row in line.waiting if (at := self.given.surfaces_at(row)) > now), default=math.inf)
             return step._replace(seconds=min(step.seconds, free - now))
         return step
 
@@ -218,43 +235,24 @@ class Ladder:
                     log.warning("a demotion could not be noted", code=Word(error.code))
             case Show(message):
                 mark, push_id = self._names()
-                sender = self._sender_of(rows[0])
-                framed = self.frame(rows[0], mark)
-                expected = Expected(row=message.row, push_id=str(push_id), mark=str(mark))
-                if not framed.whole:  # known before its evidence can be found
-                    self._previewed.add(message.row)
-                address = await self.replies.address(line.session, rows[0])
-                if not await self._push(line, expected, sender, framed, (message,), address):
-                    self._previewed.discard(message.row)
+                sender = self.framer.sender_of(rows[0])
+                framed = self.framer.frame(rows[0], mark)
+                expected = Expected(row=message.row, push_id=str(push_id), mark=str(mark), whole=framed.whole)
+                if not framed.whole:
+                    self.given.preview(message.row)
+                if not await self._push(line, expected, sender, framed, (message,), rows[0]):
+                    self.given.unpreview(message.row)
             case Sum(messages):
                 mark, push_id = self._names()
                 expected = Expected(row=0, push_id=str(push_id), mark=str(mark))
-                address = await self.replies.address(line.session, None)
-                if await self._push(line, expected, DIGEST_SENDER, self._digest(rows, mark), messages, address):
-                    self._summed.update(message.row for message in messages)
+                if await self._push(line, expected, DIGEST_SENDER, self.framer.digest(rows, mark), messages, None):
+                    self.given.sum_up(message.row for message in messages)
             case _:
                 assert_never(step)
 
     def _names(self) -> tuple[Mark, PushId]:
         rng = self.node.seams.rng
         return new_mark(rng), new_push_id(rng)
-
-    def frame(self, row: InboxRow, mark: Mark) -> Framed:
-        """A message as its session is to read it."""
-        return frame_message(self._sender_of(row), row.msg_id.hex(), mark, announce(self.reading.said_by(row)))
-
-    def _sender_of(self, row: InboxRow) -> Sender:
-        mesh = self.node.meshes[row.mesh]
-        said = mesh.slug if len(self.node.meshes) > 1 else None
-        return Sender(mesh.name_of(row.from_member), row.from_session or None, said, row.origin)
-
-    def _digest(self, rows: Sequence[InboxRow], mark: Mark) -> Framed:
-        texts = [self.reading.text_of(row) for row in rows[:MAX_NAMED]]
-        texts += [""] * (len(rows) - len(texts))
-        lines = [
-            DigestLine(row.msg_id.hex(), self._sender_of(row), text) for row, text in zip(rows, texts, strict=True)
-        ]
-        return write_digest(lines, mark)
 
     async def _push(
         self,
@@ -263,13 +261,19 @@ class Ladder:
         sender: Sender,
         framed: Framed,
         messages: tuple[Waiting, ...],
-        address: str,
+        row: InboxRow | None,
     ) -> bool:
-        """Give a frame to the session's process; whether it took it, or may have."""
+        """Give a frame to the session's process; whether it took it, or may have. `row`: whose author may be answered."""
         session = line.session
         watch = self.watch(session)
         watch.expect(expected)
-        outcome = await self.inboxes.push(session.claude, PushId(expected.push_id), sender, framed, address)
+        push_id = PushId(expected.push_id)
+        expected.channel = rung_of(session, self.inboxes.uid) == "channel"
+        if expected.channel:
+            outcome = await self.channels.push(session, push_id, sender, framed)
+        else:
+            address = await self.replies.address(session, row)
+            outcome = await self.inboxes.push(session.claude, push_id, sender, framed, address)
         self.node.seams.reached("FP-20")
         now = trio.current_time()
         unconfirmed = outcome is NotPushed.UNCONFIRMED
@@ -279,7 +283,8 @@ class Ladder:
             line.refused(messages, now)
             log.warning("a message was not pushed", why=outcome, pid=session.claude.pid)
             return False
-        session.trouble = NotPushed.UNCONFIRMED.value if unconfirmed else ""
+        if not expected.channel:
+            session.trouble = NotPushed.UNCONFIRMED.value if unconfirmed else ""
         line.took(messages, now, digest=not expected.row)
         line.awaited[expected] = now + EVIDENCE_S
         if self._nursery is not None:
@@ -299,10 +304,15 @@ class Ladder:
         if (unseen or expected.fate is not None) and self._is_served(line):
             if unseen:
                 self.node.events.publish("unconfirmed", session=session.name)
-                session.trouble = "taken_but_not_shown"
+                if expected.channel:
+                    self.channels.silence(session)
+                else:
+                    session.trouble = "taken_but_not_shown"
+            again = unseen and (unconfirmed or expected.channel)
             for message in messages:
-                self._summed.discard(message.row)
-                if (unseen and unconfirmed) or expected.fate is Fate.DROPPED:
+                self.given.unsum((message.row,))
+                if again or expected.fate is Fate.DROPPED:
+                    self.given.unpreview(message.row)
                     line.put_back(message)
         session.stir()
 
@@ -319,7 +329,10 @@ class Ladder:
             self._line(session).not_before = trio.current_time() + RETRY_S
         row = store.read_row(self.node.db.reader, expected.row) if expected.row else None
         if row is not None:
-            (self._kept.add if ending.kept else self._kept.discard)(row.row)
+            if ending.kept:
+                self.given.keep(row.row)
+            else:
+                self.given.release((row.row,))
             await self.reading.mark_fate(row, ending.state, session.name, ending.reason)
         expected.settle(receipt.fate)
         if receipt.fate is not Fate.HELD:
@@ -328,8 +341,9 @@ class Ladder:
     async def _found(self, expected: Expected, how: str, turn: bool) -> None:
         row = store.read_row(self.node.db.reader, expected.row) if expected.row else None
         if row is None:
+            self.given.sum_up(expected.summed)
             return  # a digest: nobody saw a message by it
-        if expected.row in self._previewed and not expected.tool_use_id:
+        if not expected.whole:
             return  # only its beginning was shown; the rest is shown when it is fetched
         session = self.sessions.get(row.session_key)
         name = session.name if session is not None else ""
@@ -338,56 +352,40 @@ class Ladder:
             await self.reading.mark_turn(row, now, name, how)
             return
         await self.reading.mark_shown(row, now, name, how)
-        if session is not None and expected.push_id:
+        if session is not None and expected.push_id and not expected.channel:
             session.trouble = ""
         self._forget(row)
 
     def _forget(self, row: InboxRow) -> None:
         """It was shown: nothing about it need be remembered."""
-        self._previewed.discard(row.row)
-        self._summed.discard(row.row)
-        self._kept.discard(row.row)
-        self._handed.pop(row.row, None)
-        self._fetched.pop(row.row, None)
+        self.given.forget(row.row)
         line = self._lines.get(row.session_key)
         if line is not None:
             line.forget(row.row)
             line.session.stir()
 
-    # Pull.
+    # Pull and hooks.
 
     def is_handed(self, number: int) -> bool:
-        """Whether a message was given to its session by a tool call lately; it is not given again meanwhile."""
-        until = self._handed.get(number, 0.0)
-        return until > trio.current_time()
+        """Whether a message was given to its session by a tool call or a hook lately; it is not given again meanwhile."""
+        return self.given.is_handed(number, trio.current_time())
 
     def is_free(self, session: Session, number: int) -> bool:
         """Whether a message is not on its way to its session already."""
         underway = {expected.row for expected in self._line(session).awaited}
-        return number not in underway | self._kept | self._previewed | self._summed and not self.is_handed(number)
-
-    def handed(self, session: Session, expected: Expected, *, whole: bool) -> None:
-        """A hook of the session is about to take a message along."""
-        self._handed[expected.row] = trio.current_time() + HANDED_S
-        if not whole:  # it is shown when the rest is fetched
-            self._previewed.add(expected.row)
-        self.watch(session).expect(expected)
+        return number not in underway and not self.given.is_put_aside(number, trio.current_time())
 
     def note_part(self, number: int, start: int, end: int, size: int) -> bool:
         """A tool call returns the characters `start` to `end` of a message; whether its session has them all now."""
-        reached = self._fetched.get(number, 0)
-        if start <= reached:
-            reached = self._fetched[number] = max(reached, end)
-        return reached >= size
+        return self.given.note_part(number, start, end, size)
 
     async def hand_over(self, session: Session, rows: Sequence[InboxRow], whole: set[int], tool_use_id: str) -> None:
         """A tool call of the session is about to return these messages: those it returns to the end count as shown when
         the transcript holds its result. Without that evidence they are given again after a while."""
         watch = self.watch(session)
-        until = trio.current_time() + HANDED_S
         for row in rows:
-            self._handed[row.row] = until
-            if row.row in whole and not row.shown_ms:
+            self.given.hand(row.row, trio.current_time())
+            if row.row in whole and not row.shown_ms and not session.foreign:
                 watch.expect(Expected(row=row.row, tool_use_id=tool_use_id))
         unassigned = [row.row for row in rows if not row.session_key]
         if unassigned:

@@ -32,8 +32,14 @@ class Expected:
     push_id: str = ""
     mark: str = ""
     tool_use_id: str = ""
+    whole: bool = True
+    """Not only its beginning is shown: then its evidence proves that the message was."""
     hook: bool = False
     """It was handed to a hook: only a hook's context proves it."""
+    channel: bool = False
+    """It was sent by a channel, of which nobody tells whether the session reads it."""
+    summed: tuple[int, ...] = ()
+    """The rows that it is a digest of, where a hook took it along."""
     seen: trio.Event = field(default_factory=trio.Event)
     since: float = field(default_factory=trio.current_time)
     fate: Fate | None = None
@@ -65,6 +71,7 @@ class Watch:
     _expected: list[Expected] = field(default_factory=list)
     _turns: list[Expected] = field(default_factory=list)
     _more: trio.Event = field(default_factory=trio.Event)
+    _reading: trio.Lock = field(default_factory=trio.Lock)
 
     def expect(self, expected: Expected) -> Expected:
         """Must be called before the surfacing, so that its evidence lies behind the place where reading starts."""
@@ -96,6 +103,14 @@ class Watch:
             if not self._expected and not self._turns:
                 self._more = trio.Event()
                 await self._more.wait()
+            if not await self.look():
+                await trio.sleep(self._pause())
+
+    async def look(self) -> bool:
+        """Read what was written since the last time, if anything is expected; whether there is more."""
+        if not self._expected and not self._turns:
+            return False
+        async with self._reading:
             self._follow(self.session.claude.session_id)
             assert self._follower is not None
             observations, more = self._follower.read()
@@ -104,8 +119,7 @@ class Watch:
                     await self._turn_began()
                 else:
                     await self._match(observation)
-            if not more:
-                await trio.sleep(self._pause())
+        return more
 
     def _pause(self) -> float:
         now = trio.current_time()

@@ -15,7 +15,7 @@ from mesh_protocol.ops.daemon import (
 )
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import PROTOCOL
-from meshd.doctor import examine
+from meshd.doctor.examine import examine
 from meshd.link.table import LinkState
 from meshd.local.dispatch import Call, handles
 from meshd.mesh import Mesh

@@ -349,6 +349,7 @@ async def check_messages(call: Call, request: CheckMessages) -> InboxAnswer:
     app, session = call.app, _session_reading(call)
     if session is None:
         raise MeshError("no_session", hint="only an agent's session has messages of its own; a person reads mesh inbox")
+    await app.reading.close_returned(session)
     mesh = app.node.find_mesh(request.mesh) if request.mesh else None
     reader = app.node.db.reader
     if request.id:
@@ -364,6 +365,7 @@ async def check_messages(call: Call, request: CheckMessages) -> InboxAnswer:
     shown, cut = _shown_rows(call, rows[: request.limit])
     parts, whole = _parts(call, rows, shown, request)
     await app.ladder.hand_over(session, rows[: len(parts)], whole, call.mark)
+    session.returned = [row for row in rows[: len(parts)] if session.foreign and row.row in whole]
     return InboxAnswer(messages=parts, more=cut or len(rows) > len(parts))
 
 

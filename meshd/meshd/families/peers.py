@@ -67,7 +67,8 @@ def _in_group(call: Call, mesh: Mesh, group: str) -> list[PeerRow]:
         for session in call.app.groups.listed(mesh, device):
             if any(is_within(each.name, group) for each in session.groups):
                 row = present.get(f"{name}/{session.session}")
-                found.append(row if row is not None else _absent_row(call, mesh, name, me, device, session))
+                row = row or _absent_row(call, mesh, name, me, device, session)
+                found.append(msgspec.structs.replace(row, verified=call.app.node.pins.standing(mesh, listed.member_id)))
     return found
 
 
@@ -85,9 +86,11 @@ def _rows(call: Call, mesh: Mesh) -> list[PeerRow]:
         name = mesh.name_of(member.member_id)
         me = member.member_id == mesh.row.member
         devices = mesh.state.active_devices(member.member_id)
-        rows.append(_person(call, mesh, name, me, devices, member.role))
+        found = [_person(call, mesh, name, me, devices, member.role)]
         for device in devices:
-            rows.extend(_sessions(call, mesh, name, me, device))
+            found.extend(_sessions(call, mesh, name, me, device))
+        standing = call.app.node.pins.standing(mesh, member.member_id)
+        rows.extend([msgspec.structs.replace(row, verified=standing) for row in found] if standing else found)
     return rows
 
 

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import trio
+
 from mesh_protocol.ops.sessions import (
     ListSessions,
     SessionsAnswer,
@@ -11,11 +13,13 @@ from mesh_protocol.ops.sessions import (
     WhySession,
 )
 from mesh_protocol.wire.errors import MeshError
-from meshd.deliver.rungs import rung_of
+from meshd.deliver.rungs import rung_of, way_of
 from meshd.local.dispatch import Call, handles
 from meshd.sessions import Session
+from meshd.store.inbox import session_rows
 from meshd.store.sessions import count_unshown
-from meshd.stuck import why_stuck
+from meshd.store.trust import count_held_for
+from meshd.stuck import Backlog, why_stuck
 from meshd.waiting import why_here
 
 MAX_ROWS: Final = 100
@@ -54,11 +58,23 @@ async def why_session(call: Call, request: WhySession) -> WhyAnswer:
     why = why_stuck(
         session,
         rung_of(session, app.ladder.inboxes.uid),
-        count_unshown(app.node.db.reader, session.key),
+        _backlog(call, session),
         why_here(mesh) if mesh is not None else None,
         app.node.now(),
     )
     return WhyAnswer(session=session.name, code=why.code, why=why.text)
+
+
+def _backlog(call: Call, session: Session) -> Backlog:
+    app = call.app
+    reader, given, now = app.node.db.reader, app.ladder.given, trio.current_time()
+    rows = session_rows(reader, session.key, session.name, None, None, MAX_ROWS)
+    return Backlog(
+        waiting=count_unshown(reader, session.key),
+        held=count_held_for(reader, session.key),
+        summed=sum(given.surfaces_at(row.row) > now and not given.is_handed(row.row, now) for row in rows),
+        pause_s=app.ladder.budgets(session).pushes.wait(now),
+    )
 
 
 def session_meant(call: Call, name: str) -> Session:
@@ -85,6 +101,7 @@ def session_meant(call: Call, name: str) -> Session:
 
 def _state(call: Call, session: Session) -> SessionState:
     mesh = call.app.sessions.mesh_of(session)
+    way = way_of(session, call.app.ladder.inboxes.uid)
     return SessionState(
         session=session.name,
         mesh=mesh.slug if mesh is not None else "",
@@ -92,5 +109,6 @@ def _state(call: Call, session: Session) -> SessionState:
         mode=session.mode,
         waiting=count_unshown(call.app.node.db.reader, session.key),
         trouble=session.trouble,
-        rung=rung_of(session, call.app.ladder.inboxes.uid),
+        rung=way.rung,
+        why=way.why,
     )

@@ -1,4 +1,4 @@
-"""Entering a mesh at its broker: the mutual hello, the chain, the seals, the prekey. Every step verifies before it keeps."""
+"""Entering a mesh at its broker: the mutual hello, the chain, the seals. Every step verifies before it keeps."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,9 +16,9 @@ from mesh_protocol.hello import (
     transcript_hash,
     verify_broker_hello,
 )
-from mesh_protocol.ids import DeviceId, MeshId
+from mesh_protocol.ids import MeshId
 from mesh_protocol.io.connection import Connection
-from mesh_protocol.keys import CryptoError, SignedPrekey, SigningKey, verify_prekey
+from mesh_protocol.keys import CryptoError, SigningKey
 from mesh_protocol.members import extend, settled
 from mesh_protocol.op import read_answer
 from mesh_protocol.seals import EpochSeal, MeshKeys, check_epoch_keys, open_keys
@@ -255,20 +255,3 @@ async def keep_keys(node: Node, mesh: Mesh, keys: MeshKeys) -> None:
     mesh.row = row
     mesh.keys = MeshKeys(name_key, {**known, **fresh})
     mesh.rename()
-
-
-async def fetch_prekeys(connection: Connection, mesh: Mesh, devices: Sequence[DeviceId]) -> None:
-    """Learn the newest signed prekeys of `devices`. One that does not verify is left out: its mail waits."""
-    for start in range(0, len(devices), 128):
-        wanted = list(devices[start : start + 128])
-        reply = await connection.call("prekey.take", {"mesh": mesh.id, "devices": [*wanted]}, seconds=CALL_S)
-        for item in unpack_items(reply.body):
-            try:
-                prekey = SignedPrekey.decode(item)
-                if prekey.device not in wanted:
-                    raise MeshError("bad_envelope", why="a prekey nobody asked for")
-                verify_prekey(prekey, mesh.id, prekey.device)
-            except (CryptoError, MeshError) as error:
-                log.warning("a prekey does not verify", mesh=Id(mesh.id), error=error)
-                continue
-            mesh.peer_prekeys[prekey.device] = prekey

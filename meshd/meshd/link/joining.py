@@ -19,12 +19,12 @@ from mesh_protocol.wire.errors import MeshError, RemoteError
 from meshd.link.greeting import (
     CALL_S,
     Greeting,
-    fetch_prekeys,
     follow_tip,
     read_tip,
     say_hello,
     take_seals,
 )
+from meshd.link.prekeys import fetch_prekeys
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
@@ -89,7 +89,7 @@ class Joiner:
         connection = self.greeting.connection
         await enter_by_invite(self.node, self.greeting, self.mesh, link)
         invite = require_usable(self.mesh, link, self.node.now())
-        await fetch_prekeys(connection, self.mesh, sorted(self.mesh.state.signers))
+        await fetch_prekeys(self.node, connection, self.mesh, sorted(self.mesh.state.signers))
         body = join_request(self.node, self.mesh, link)
         reply = await connection.call(
             "join.ask", {"mesh": self.mesh.id, "invite": invite.invite_id}, body, seconds=CALL_S

@@ -8,7 +8,7 @@ from typing import Final
 import apsw
 import trio
 
-from mesh_protocol.broker_api import AcceptAnswer
+from mesh_protocol.broker_api import MAX_ONETIME, AcceptAnswer
 from mesh_protocol.fan import MAX_RECIPIENTS, is_wrap, unpack_outcomes
 from mesh_protocol.ids import DeviceId
 from mesh_protocol.io.connection import Call, Connection
@@ -17,7 +17,8 @@ from mesh_protocol.op import read_answer
 from mesh_protocol.pae import BadEncoding
 from mesh_protocol.wire.errors import MeshError, RemoteError
 from mesh_protocol.wire.rpc import Params
-from meshd.link.greeting import CALL_S, fetch_prekeys
+from meshd.link.greeting import CALL_S
+from meshd.link.prekeys import fetch_prekeys
 from meshd.log import Id, Word, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
@@ -127,7 +128,7 @@ class Mailer:
         if row.envelope is not None:
             return row
         rows = [row, *self.queue.unsealed(SEAL_AT_ONCE - 1)]
-        await self._know_prekeys([each.device for each in rows])
+        await self._know_prekeys([each.device for each in rows], rows)
         sealed = self._seal(rows)
         if row.device not in {each.device for each in sealed if each.msg_id == row.msg_id}:
             if store.read_message(self.node.db.reader, row.msg_id) is None:  # withdrawn meanwhile
@@ -157,19 +158,28 @@ class Mailer:
             sealed.extend(row for row in found if row is not None)
         return sealed
 
-    async def _know_prekeys(self, devices: Sequence[DeviceId]) -> None:
-        """Ask for the prekeys that are missing; and, since one call brings many, for those of others who may be written
+    async def _know_prekeys(self, devices: Sequence[DeviceId], rows: Sequence[DeliveryRow] = ()) -> None:
+        """Ask for the prekeys that are missing, with a one-time prekey for each direct message of `rows`; and, since one call brings many, for those of others who may be written
         to next. It also tells the broker less of whom we write to."""
         known, state = self.mesh.peer_prekeys, self.mesh.state
         missing = [device for device in dict.fromkeys(devices) if device not in known]
         if missing:
             others = (each for each in state.devices if each not in known and state.is_active(each))
-            await self._fetch_prekeys([*dict.fromkeys([*missing, *islice(others, PREKEYS_AT_ONCE)])])
+            single = [
+                device for device in missing if any(row.device == device and self._is_direct(row) for row in rows)
+            ]
+            await self._fetch_prekeys(
+                [*dict.fromkeys([*missing, *islice(others, PREKEYS_AT_ONCE)])], single[:MAX_ONETIME]
+            )
 
-    async def _fetch_prekeys(self, devices: Sequence[DeviceId]) -> None:
+    def _is_direct(self, row: DeliveryRow) -> bool:
+        message = store.read_message(self.node.db.reader, row.msg_id)
+        return message is not None and message.kind == "text" and message.shared is None
+
+    async def _fetch_prekeys(self, devices: Sequence[DeviceId], onetime: Sequence[DeviceId]) -> None:
         """Ask for devices' prekeys; a refusal (too fast, no room) only means that they are not here yet."""
         try:
-            await fetch_prekeys(self.connection, self.mesh, [*devices])
+            await fetch_prekeys(self.node, self.connection, self.mesh, devices, onetime)
         except (RemoteError, trio.TooSlowError, LinkClosed):
             log.debug("no prekey now", mesh=Id(self.mesh.id))
 

@@ -13,6 +13,7 @@ from mesh_protocol.broker_api import (
     LIVE,
     LIVE_PUBLISH,
     MAIL,
+    PREKEYS_LOW,
     TIP,
     JoinListAnswer,
     JoinPush,
@@ -37,6 +38,7 @@ from meshd.link.admission import Membership
 from meshd.link.greeting import CALL_S, Greeting, agrees, follow_tip, read_tip, say_hello, take_seals
 from meshd.link.joining import Joiner
 from meshd.link.mailer import Mailer
+from meshd.link.prekeys import PrekeyLink
 from meshd.link.receiver import Receiver
 from meshd.link.refusals import own_words
 from meshd.link.table import LinkEvent, LinkState
@@ -81,6 +83,7 @@ class MeshLink:
     mailer: Mailer = field(init=False)
     receiver: Receiver = field(init=False)
     membership: Membership = field(init=False)
+    prekeys: PrekeyLink = field(init=False)
     presence: trio.Event = field(default_factory=trio.Event)
     tips: trio.Event = field(default_factory=trio.Event)
     _tip: TipRef | None = None
@@ -99,6 +102,7 @@ class MeshLink:
         node, connection = self.parts.node, self.greeting.connection
         self.mailer = Mailer(node, self.mesh, connection, self.parts.outbox.queue(self.mesh.id), self.parts.voids)
         self.receiver = Receiver(node, self.mesh, connection, self.parts.inbox, self.sync)
+        self.prekeys = PrekeyLink(node, self.mesh, connection)
         self.membership = Membership(node, self.mesh, connection, self.sync, self._take_tip)
         self._tip = None
         self._requests = []
@@ -179,9 +183,8 @@ class MeshLink:
             self._broker_lost = await follow_tip(node, self.greeting.connection, mesh, tip)
         mesh.alarm = ""
         await take_seals(node, self.greeting.connection, mesh)
-        if mesh.prekey is not None:
-            node.seams.reached("FP-18")
-            await self.greeting.connection.call("prekey.put", {"mesh": mesh.id}, mesh.prekey.encode(), seconds=CALL_S)
+        await self.prekeys.publish()
+        await self.prekeys.refresh()
 
     async def _serve(self) -> None:
         mesh, connection = self.mesh, self.greeting.connection
@@ -192,6 +195,7 @@ class MeshLink:
             self.receiver.acks.start_at(resumed.floor - 1)
             await self._check_mailbox(resumed.next_mseq)
             nursery.start_soon(self.mailer.run)
+            nursery.start_soon(self.prekeys.run)
             nursery.start_soon(self._run_tips)
             nursery.start_soon(self._run_presence)
             nursery.start_soon(self._run_requests)
@@ -208,6 +212,7 @@ class MeshLink:
             self._broker_lost = True
         mesh.row = mesh.row._replace(next_mseq=next_mseq)
         lost, self._broker_lost = self._broker_lost, False
+        mesh.replace_onetime |= lost  # of those that lie there some were given out already
 
         def work(tx: apsw.Connection) -> None:
             store.set_next_mseq(tx, mesh.id, next_mseq)
@@ -231,6 +236,8 @@ class MeshLink:
                     self.presence.set()  # somebody came: he is told of us now, not at the next interval
             case str() if event.method == TIP:
                 self._heard_tip(read_answer(TipPush, event.params).tip)
+            case str() if event.method == PREKEYS_LOW:
+                self.prekeys.told_low()
             case str() if event.method == JOIN_REQUEST:
                 number = read_answer(JoinPush, event.params).id
                 if len(self._requests) >= MAX_REQUESTS or len(event.body) > MAX_JOIN_REQUEST:
@@ -277,6 +284,8 @@ class MeshLink:
                 await follow_tip(self.parts.node, self.greeting.connection, self.mesh, tip)
         if self.mesh.keys is not None and self.mesh.state.epoch not in self.mesh.keys.epochs:
             await take_seals(self.parts.node, self.greeting.connection, self.mesh)
+            self.presence.set()  # on the new epoch's channel, and so that others see who holds its key
+        self._asked.set()  # this machine may be a signer now
         await self.receiver.chain_grew()
 
     async def _run_tips(self) -> None:
@@ -304,15 +313,18 @@ class MeshLink:
             self.parts.board.save()
 
     async def publish(self, *, online: bool) -> None:
-        """Send our presence now."""
+        """Send our presence now; not under an older key than the chain's newest, which somebody removed may hold."""
+        if self.mesh.keys is None or self.mesh.state.epoch not in self.mesh.keys.epochs:
+            return
         channel, frame = self.parts.board.frame(self.mesh, self.parts.views(self.mesh), online=online)
         await self.greeting.connection.notify(LIVE_PUBLISH, {"mesh": self.mesh.id, "channel": channel}, frame)
 
     # Admission.
 
     async def _run_requests(self) -> None:
-        if self.parts.node.device not in self.mesh.state.signers:
-            return
+        while self.parts.node.device not in self.mesh.state.signers:
+            self._asked = trio.Event()
+            await self._asked.wait()
         reply = await self.greeting.connection.call("join.list", {"mesh": self.mesh.id}, seconds=CALL_S)
         answer = read_answer(JoinListAnswer, reply.result)
         requests = unpack_items(reply.body, max_items=MAX_REQUESTS)

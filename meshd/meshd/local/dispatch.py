@@ -13,6 +13,7 @@ from mesh_protocol.op import Answer, Operation, Request, Tier, operation_of, rea
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.items import take_texts
 from mesh_protocol.wire.rpc import RequestReceived
+from meshd.audit import run_audited
 from meshd.sessions import Session
 
 if TYPE_CHECKING:
@@ -111,9 +112,10 @@ class Dispatch:
         return Reply(built, body)
 
     async def invoke(self, call: Call, operation: Operation, request: Request) -> Answer | Reply:
-        """Run the handler of a validated request."""
+        """Run the handler of a validated request, with its entries in the audit if it changes something."""
+        handler = self._handlers[operation.method]
         try:
-            return await self._handlers[operation.method](call, request)
+            return await run_audited(call, operation, request, lambda: handler(call, request))
         except StorageFailed:  # the daemon ends; the next one reads what the disk has
             raise MeshError("shutting_down") from None
 

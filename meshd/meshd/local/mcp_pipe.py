@@ -45,8 +45,12 @@ async def open_pipe(app: "App", client: "Client", request: RequestReceived) -> R
         failed=app.failed,
         new_mark=lambda: new_mark(app.node.seams.rng),
         build=app.version,
+        instructions=app.launches.instructions(client.caller().session),
     )
     client.nursery.start_soon(server.run, receive)
+    session = client.caller().session
+    if session is not None:
+        client.nursery.start_soon(app.ladder.channels.hold, session, server.initialized, server.notify)
     return reply
 
 

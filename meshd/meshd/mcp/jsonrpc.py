@@ -125,9 +125,9 @@ def error_line(request_id: McpId | None, code: int, message: str) -> bytes:
     return _encoder.encode({"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": message}})
 
 
-def note_line(method: str) -> bytes:
-    """A notification without parameters."""
-    return _encoder.encode({"jsonrpc": "2.0", "method": method})
+def note_line(method: str, params: Mapping[str, object]) -> bytes:
+    """A notification."""
+    return _encoder.encode({"jsonrpc": "2.0", "method": method, "params": params})
 
 
 def id_text(request_id: McpId) -> str:

@@ -12,6 +12,7 @@ import trio
 
 from mesh_protocol.op import Answer, Operation, Request
 from mesh_protocol.wire.errors import MeshError
+from meshd.claude.channel import CAPABILITY
 from meshd.claude.marks import Mark
 from meshd.mcp.instructions import INSTRUCTIONS
 from meshd.mcp.jsonrpc import (
@@ -85,6 +86,8 @@ class McpServer:
         self._build = build
         self._instructions = instructions
         self._running: dict[McpId, trio.CancelScope] = {}
+        self.initialized = trio.Event()
+        """The client said that it may be spoken to first."""
 
     async def run(self, lines: AsyncIterable[bytes]) -> None:
         """Serve until `lines` ends; calls that still run are cancelled then."""
@@ -95,9 +98,9 @@ class McpServer:
                     await self._send(answer)
             nursery.cancel_scope.cancel()
 
-    async def announce_tools(self) -> None:
-        """Tell the client that the list of tools has changed."""
-        await self._send(note_line("notifications/tools/list_changed"))
+    async def notify(self, method: str, params: Mapping[str, object]) -> None:
+        """Say something unasked; not before `initialized`."""
+        await self._send(note_line(method, params))
 
     def _take(self, line: bytes, nursery: trio.Nursery) -> bytes | None:
         """Start what a line asks for; returns what can be answered at once."""
@@ -118,13 +121,15 @@ class McpServer:
                 return error_line(request_id, METHOD_NOT_FOUND, f"Method not found: {method[:100]}")
             case NoteLine("notifications/cancelled", params):
                 self._cancel(params)
+            case NoteLine("notifications/initialized", _):
+                self.initialized.set()
         return None  # other notifications, and answers: nothing was asked of the client
 
     def _initialize(self, params: JsonObject) -> Mapping[str, object]:
         asked = params.get("protocolVersion")
         return {
             "protocolVersion": asked if asked in REVISIONS else REVISIONS[0],
-            "capabilities": {"tools": {"listChanged": True}},
+            "capabilities": {"tools": {"listChanged": True}, "experimental": {CAPABILITY: {}}},
             "serverInfo": {"name": "meshd", "version": self._build},
             "instructions": self._instructions,
         }

@@ -57,7 +57,7 @@ def put_mesh(tx: apsw.Connection, row: MeshRow) -> None:
 
 def drop_mesh(tx: apsw.Connection, mesh: MeshId) -> None:
     """Forget a mesh that was never entered."""
-    for table in ("mesh", "chain", "epoch_key", "prekey"):
+    for table in ("mesh", "chain", "epoch_key", "prekey", "onetime", "onetime_used"):
         tx.execute(f"DELETE FROM {table} WHERE mesh=?", (mesh,))  # noqa: S608 - constant names
 
 
@@ -102,7 +102,7 @@ class PrekeyRow(NamedTuple):
 
 
 def put_prekey(tx: apsw.Connection, mesh: MeshId, row: PrekeyRow) -> None:
-    tx.execute("INSERT INTO prekey VALUES(?,?,?,?,?)", (mesh, *row))
+    tx.execute("INSERT INTO prekey(mesh, prekey_id, sealed, signed, made_ms) VALUES(?,?,?,?,?)", (mesh, *row))
 
 
 def read_prekeys(db: apsw.Connection, mesh: MeshId) -> list[PrekeyRow]:

@@ -138,4 +138,27 @@ CREATE TABLE trust(mesh BLOB NOT NULL, member BLOB NOT NULL, policy TEXT NOT NUL
 CREATE TABLE held(row INTEGER PRIMARY KEY, session_key TEXT NOT NULL, since_ms INTEGER NOT NULL) STRICT;
 """
 
-MIGRATIONS: Final = (_V1, _V2, _V3)
+_V4: Final = """
+-- How long this machine was connected to the mesh's broker since a signed prekey was made.
+ALTER TABLE prekey ADD COLUMN connected_ms INTEGER NOT NULL DEFAULT 0;
+
+-- One-time prekeys whose private half (sealed) is here, and those that are used up, with the message they went for.
+CREATE TABLE onetime(
+  mesh BLOB NOT NULL, prekey_id INTEGER NOT NULL, sealed BLOB NOT NULL, made_ms INTEGER NOT NULL,
+  PRIMARY KEY(mesh, prekey_id)) STRICT, WITHOUT ROWID;
+CREATE TABLE onetime_used(
+  mesh BLOB NOT NULL, prekey_id INTEGER NOT NULL, from_device BLOB NOT NULL, msg_id BLOB NOT NULL, at_ms INTEGER NOT NULL,
+  PRIMARY KEY(mesh, prekey_id)) STRICT, WITHOUT ROWID;
+"""
+
+_V5: Final = """
+-- Who changed what: signed entries, each with the hash of the one before.
+CREATE TABLE audit(seq INTEGER PRIMARY KEY, entry BLOB NOT NULL) STRICT;
+
+-- Members whose keys a person compared: their devices then, and the name that they had.
+CREATE TABLE verified(
+  mesh BLOB NOT NULL, member BLOB NOT NULL, name TEXT NOT NULL, devices BLOB NOT NULL, at_ms INTEGER NOT NULL,
+  PRIMARY KEY(mesh, member)) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final = (_V1, _V2, _V3, _V4, _V5)

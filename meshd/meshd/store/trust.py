@@ -62,3 +62,15 @@ def held_rows(db: apsw.Connection, mesh: bytes, member: bytes, limit: int) -> li
         " ORDER BY row LIMIT ?3"
     )
     return [int(found[0]) for found in db.execute(query, (mesh, member, limit))]
+
+
+def count_held_for(db: apsw.Connection, key: str) -> int:
+    """Messages for one session that are held."""
+    row = db.execute("SELECT count(*) FROM held WHERE session_key=?", (key,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def count_held(db: apsw.Connection) -> int:
+    """Messages that are held, one for each session they are for."""
+    row = db.execute("SELECT count(*) FROM held").fetchone()
+    return int(row[0]) if row else 0

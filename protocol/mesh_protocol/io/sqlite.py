@@ -17,7 +17,7 @@ import apsw
 import trio
 
 from mesh_protocol.crashpoints import Reached, unnoticed
-from mesh_protocol.io.wal import error_code, found_no_room, move_log, rewrite_log
+from mesh_protocol.io.wal import cut_log, error_code, found_no_room, move_log, rewrite_log
 from mesh_protocol.wire.errors import MeshError
 
 T = TypeVar("T")
@@ -206,6 +206,7 @@ class Database:
         self._closed = False
         self._committing = False
         self._log_pages = 0
+        self._cutting = False
         self.commits = 0
         """COMMITs so far: what a benchmark counts."""
         self.failure = trio.Event()
@@ -250,6 +251,12 @@ class Database:
         """
         return await self.submit(work).wait()
 
+    def cut_log(self) -> None:
+        """Soon, and after all that is queued: make the log empty, so that what was deleted is on the disk no more."""
+        if self._failed is None and not self._closed:
+            self._cutting = True
+            self._worker.kick()
+
     def close(self) -> None:
         """Finish what is queued, then close both connections. What is submitted later fails."""
         self._closed = True
@@ -269,6 +276,8 @@ class Database:
             self._commit(batch)
             self._worker.wake(partial(_finish, batch))
             self._checkpoint()
+        if self._cutting and self._failed is None:
+            self._cut()
         if self._failed is not None and self._queue:
             rest = [self._queue.popleft() for _ in range(len(self._queue))]
             for pending in rest:
@@ -334,6 +343,13 @@ class Database:
     def _note_log(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         self._log_pages = pages
         return apsw.SQLITE_OK
+
+    def _cut(self) -> None:
+        self._reached("FP-15")
+        try:
+            self._cutting = not cut_log(self._writer)  # a reader in the way: tried again after the next commit
+        except BaseException as error:  # noqa: BLE001 - as in `_commit`
+            self._die(error)
 
     def _checkpoint(self) -> None:
         # After the callers were woken: it costs two fsyncs, and what it moves is durable in the log already.

@@ -35,6 +35,26 @@ def move_log(connection: apsw.Connection) -> None:
             raise
 
 
+def cut_log(connection: apsw.Connection) -> bool:
+    """Move the whole log into the database and make the log empty, so that nothing of what was deleted is left in it.
+
+    Returns false when a reader was in the way, or no room. Raises `apsw.Error` when the disk fails.
+    """
+    patience = int(connection.pragma("busy_timeout"))
+    connection.set_busy_timeout(0)  # commits wait behind this: a reader in the way is not waited for
+    try:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except apsw.BusyError:
+        return False
+    except apsw.Error as error:
+        if not found_no_room(error):
+            raise
+        return False
+    finally:
+        connection.set_busy_timeout(patience)
+    return True
+
+
 def rewrite_log(database: Path, vfs: str | None) -> None:
     """Write the log that a dead process left once more, byte for byte, and sync it; before anything is added.
 

@@ -27,9 +27,14 @@ class TextAnswer(Answer, frozen=True):
 
 @op("statusline", answer=TextAnswer, tier=Tier.STATUS, drops_unknown=True)
 class StatusLine(Request, frozen=True):
-    """One line on the mesh, at most `columns` wide. Body: the JSON that Claude Code gives a status line."""
+    """One line on the mesh, at most `columns` wide. Body: the JSON that Claude Code gives a status line.
+
+    `layout` is full, short or minimal, empty for the configuration's; `plain`: without any style.
+    """
 
     columns: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
+    layout: Short = ""
+    plain: bool = False
     env: Env = {}
 
 

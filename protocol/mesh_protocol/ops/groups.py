@@ -26,6 +26,7 @@ class GroupsAnswer(Answer, frozen=True):
     "group.join",
     answer=GroupsAnswer,
     tier=Tier.AGENT,
+    audited=("name", "role", "session"),
     errors=("bad_group", "no_session"),
     tool=Tool(
         "join_group",
@@ -49,6 +50,7 @@ class JoinGroup(Request, frozen=True):
     "group.leave",
     answer=GroupsAnswer,
     tier=Tier.AGENT,
+    audited=("name", "session"),
     errors=("bad_group", "not_found", "no_session"),
     tool=Tool(
         "leave_group",

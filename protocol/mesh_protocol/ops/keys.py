@@ -19,6 +19,7 @@ class KeysAnswer(Answer, frozen=True):
     answer=KeysAnswer,
     tier=Tier.USER,
     guarded=True,
+    audited=(),
     errors=("keys_unavailable",),
     command=Command("unlock", hidden=frozenset({"passphrase"})),
     payload="passphrase",

@@ -22,6 +22,7 @@ class NewAnswer(Answer, frozen=True):
     answer=NewAnswer,
     tier=Tier.USER,
     guarded=True,
+    audited=("name", "me"),
     errors=("bad_name", "broker_unreachable", "broker_refused", "admission_needed"),
     command=Command("new", args=("name",), flags={"me": "--name"}),
 )
@@ -52,6 +53,7 @@ class InviteAnswer(Answer, frozen=True):
     answer=InviteAnswer,
     tier=Tier.USER,
     guarded=True,
+    audited=("role", "expires_s"),
     errors=("unknown_mesh", "no_mesh", "mesh_local_only", "not_allowed", "broker_unreachable", "timeout"),
     command=Command("invite", flags={"expires_s": "--expires"}),
 )
@@ -79,6 +81,7 @@ class JoinAnswer(Answer, frozen=True):
     answer=JoinAnswer,
     tier=Tier.USER,
     guarded=True,
+    audited=("me",),
     errors=(
         "bad_invite",
         "bad_name",

@@ -93,6 +93,7 @@ class SendAnswer(Answer, frozen=True):
         "not_allowed",
         "storage_full",
         "broker_rollback",
+        "peer_changed",
     ),
     tool=Tool(
         "send_message",

@@ -75,6 +75,7 @@ class CancelAnswer(Answer, frozen=True):
     "outbox.cancel",
     answer=CancelAnswer,
     tier=Tier.AGENT,
+    audited=("id",),
     errors=("not_found", "ambiguous_id"),
     command=Command("outbox cancel", args=("id",)),
 )
@@ -100,7 +101,16 @@ class RequeueAnswer(Answer, frozen=True):
     "outbox.requeue",
     answer=RequeueAnswer,
     tier=Tier.AGENT,
-    errors=("not_found", "ambiguous_id", "bad_request", "unknown_recipient", "outbox_full", "broker_rollback"),
+    audited=("id",),
+    errors=(
+        "not_found",
+        "ambiguous_id",
+        "bad_request",
+        "unknown_recipient",
+        "outbox_full",
+        "broker_rollback",
+        "peer_changed",
+    ),
     command=Command("outbox requeue", args=("id",)),
 )
 class RequeueMessage(Request, frozen=True):

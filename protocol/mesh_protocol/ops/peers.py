@@ -32,6 +32,8 @@ class PeerRow(Answer, frozen=True):
     groups: list[str] = []
     mode: str = ""
     """Of a session of this machine that is not pushed its messages: inbox or off."""
+    verified: str = ""
+    """verified or changed, where the person compared the keys of whom it is."""
 
 
 class PeersAnswer(Answer, frozen=True):
@@ -54,7 +56,7 @@ class PeersAnswer(Answer, frozen=True):
         "@GROUP reaches all sessions that have GROUP, or one below it, among their groups.",
         read_only=True,
     ),
-    command=Command("peers", rows="peers", columns=("to", "status", "mode", "online", "groups", "summary")),
+    command=Command("peers", rows="peers", columns=("to", "status", "mode", "online", "groups", "verified", "summary")),
     texts="peers[].summary",
 )
 class ListPeers(Request, frozen=True):

@@ -17,8 +17,9 @@ SessionArg = Annotated[
 
 class SessionState(Answer, frozen=True):
     """A live session. `waiting` counts its messages that it was not shown; `mode` is how it wants them: push, inbox (only
-    when it asks) or off (they wait). `rung` is the way they take: inbox (its own socket), hook (context of its hooks) or pull
-    (it asks). `trouble` says why pushing does not work, empty when it does.
+    when it asks) or off (they wait). `rung` is the way they take: inbox (its own socket), channel (its MCP connection), hook
+    (context of its hooks) or pull (it asks), and `why` says why they take no better one. `trouble` is what became of the
+    last push where it was not shown, empty when it was.
     """
 
     session: str
@@ -28,6 +29,7 @@ class SessionState(Answer, frozen=True):
     waiting: int
     trouble: str
     rung: str = ""
+    why: str = ""
 
 
 class SessionsAnswer(Answer, frozen=True):
@@ -43,7 +45,7 @@ class SessionsAnswer(Answer, frozen=True):
     tier=Tier.AGENT,
     drops_unknown=True,
     command=Command(
-        "sessions", rows="sessions", columns=("session", "mesh", "status", "mode", "rung", "waiting", "trouble")
+        "sessions", rows="sessions", columns=("session", "mesh", "status", "mode", "rung", "waiting", "trouble", "why")
     ),
 )
 class ListSessions(Request, frozen=True):
@@ -80,6 +82,7 @@ class WhySession(Request, frozen=True):
     "session.mode",
     answer=SessionState,
     tier=Tier.AGENT,
+    audited=("mode", "session"),
     errors=("no_session", "not_found", "not_allowed"),
     command=Command("mode", args=("mode",)),
 )

@@ -22,6 +22,7 @@ class TrustState(Answer, frozen=True):
     answer=TrustState,
     tier=Tier.USER,
     guarded=True,
+    audited=("policy", "peer"),
     errors=("unknown_mesh", "no_mesh", "unknown_recipient", "ambiguous_recipient"),
     command=Command("trust", args=("policy", "peer")),
 )
@@ -102,6 +103,7 @@ class ReleaseAnswer(Answer, frozen=True):
     answer=ReleaseAnswer,
     tier=Tier.USER,
     guarded=True,
+    audited=("id",),
     errors=("not_found", "ambiguous_id"),
     command=Command("held release", args=("id",)),
 )

@@ -78,6 +78,13 @@ CODES: Final[Mapping[str, Kind]] = {
     "out_of_turn": Kind(TRY_LATER, "an earlier message to the same device was refused; this one waits behind it"),
     "mailbox_full": Kind(TRY_LATER, "the recipient's mailbox at the broker is full; the message waits here"),
     "no_session": Kind(FAILED, "this command belongs to no agent session of this machine: {hint}"),
+    "peer_changed": Kind(
+        NOT_ALLOWED, "the keys of {peer} changed since you verified them, so nothing was sent: run mesh verify {peer}"
+    ),
+    "number_differs": Kind(
+        FAILED,
+        "these are not the numbers of {peer} now; compare again (mesh verify {peer}), and do not trust him so far",
+    ),
     # Broker.
     "broker_unreachable": Kind(UNAVAILABLE, "the broker {url} does not answer: {why}; see mesh doctor"),
     "broker_refused": Kind(NOT_ALLOWED, "the broker {url} refused: {why}"),
@@ -94,10 +101,16 @@ CODES: Final[Mapping[str, Kind]] = {
     "bad_envelope": Kind(BAD_DATA, "{why}"),
     # This machine.
     "no_daemon": Kind(UNAVAILABLE, "no daemon runs: {why}"),
+    "bad_settings": Kind(CONFIG, "{path} {why}: mend it or move it away; it was left as it is"),
+    "no_claude": Kind(CONFIG, "no claude program can be run: {why}; install Claude Code, or put it on PATH"),
     "already_running": Kind(TRY_LATER, "a daemon runs already: pid {pid}, home {home}, version {version}"),
     "storage_full": Kind(
         TRY_LATER, "the disk is full: free some space; nothing was lost, and what is stored can be read"
     ),
+    "port_taken": Kind(TRY_LATER, "the port {port} of this machine cannot be used ({why}): give another with --port"),
+    "too_many": Kind(FAILED, "there are {limit} {what} already, and no more are kept: remove one first"),
+    "service_off": Kind(FAILED, "the {service} is off: run mesh {service} on"),
+    "audit_broken": Kind(BAD_DATA, "the audit is not what was written, first at entry {entry}: {why}"),
     "shutting_down": Kind(TRY_LATER, "the daemon is stopping: try again in a moment"),
 }
 

@@ -10,6 +10,7 @@ from mesh_protocol.chain import (
     Genesis,
     InviteOpen,
     Record,
+    RemoveMember,
     epoch_kc,
     invite_id_of,
     make_record,
@@ -95,6 +96,12 @@ class Mesh:
         first = self.signed("add_device", AddDevice(member.member_id, device.id).encode(), member)
         kc = epoch_kc(self.id, epoch, seeded("gk", epoch))
         return [first, self.signed("epoch", Epoch(epoch, kc).encode(), member, after=first)]
+
+    def remove(self, device: Device, epoch: int = 2) -> list[Record]:
+        """The removal of a member, with the epoch it needs."""
+        first = self.signed("remove_member", RemoveMember(device.member_id, False).encode())
+        kc = epoch_kc(self.id, epoch, seeded("gk", epoch))
+        return [first, self.signed("epoch", Epoch(epoch, kc).encode(), after=first)]
 
     def open_invite(self, secret: bytes, uses: int = 1, expires_ms: int = START_MS + 3_600_000) -> Record:
         pub = invite_key(secret).public

@@ -39,7 +39,17 @@ class ToolUse:
     input: Mapping[str, Json]
 
 
-Block: TypeAlias = Text | ToolUse
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """No answer of the model: the API refuses the request. `kind` is the API's word, `invalid_request_error`."""
+
+    status: int
+    kind: str
+    message: str
+
+
+Content: TypeAlias = Text | ToolUse
+Block: TypeAlias = Content | Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +206,13 @@ class _Connection:
         if request.path == "/v1/messages/count_tokens":
             await self._send_json(200, {"input_tokens": 1234})
         elif request.path == "/v1/messages" and head.method == b"POST":
-            await self._send_message(request, await self._api.decide(request))
+            blocks = await self._api.decide(request)
+            failed = next((block for block in blocks if isinstance(block, Failure)), None)
+            if failed is not None:
+                error = {"type": failed.kind, "message": failed.message}
+                await self._send_json(failed.status, {"type": "error", "error": error})
+            else:
+                await self._send_message(request, [block for block in blocks if not isinstance(block, Failure)])
         else:
             error = {"type": "not_found_error", "message": f"nothing at {target}"}
             await self._send_json(404, {"type": "error", "error": error}, empty=head.method == b"HEAD")
@@ -221,7 +237,7 @@ class _Connection:
         self._serial += 1
         return f"{kind}_{id(self):x}_{self._serial}"
 
-    async def _send_message(self, request: Request, blocks: Sequence[Block]) -> None:
+    async def _send_message(self, request: Request, blocks: Sequence[Content]) -> None:
         content: list[Mapping[str, Json]] = []
         for block in blocks:
             if isinstance(block, Text):

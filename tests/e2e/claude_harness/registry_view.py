@@ -25,11 +25,8 @@ class RegistryView:
 
     def transcript(self) -> list[Mapping[str, object]]:
         """All complete lines of all its transcripts so far."""
-        lines: list[Mapping[str, object]] = []
-        for path in sorted(self.home.config.glob("projects/*/*.jsonl")):
-            whole = path.read_bytes().rpartition(b"\n")[0]
-            lines.extend(json.loads(line) for line in whole.split(b"\n") if line)
-        return lines
+        paths = sorted(self.home.config.glob("projects/*/*.jsonl"))
+        return [line for path in paths for line in read_lines(path)]
 
     async def is_idle(self, *, seconds: float = 30.0) -> Path:
         """Wait until it is registered with an inbox and says it is idle; the path of that inbox."""
@@ -46,3 +43,9 @@ class RegistryView:
     def explain(self) -> str:
         """What to print when a wait failed."""
         return f"registry entry: {self.entry()}"
+
+
+def read_lines(path: Path) -> list[Mapping[str, object]]:
+    """All complete lines of one transcript so far."""
+    whole = path.read_bytes().rpartition(b"\n")[0]
+    return [json.loads(line) for line in whole.split(b"\n") if line]

@@ -57,6 +57,13 @@ def test_context_is_taken_by_three_events_of_the_session_itself(name: str) -> No
     assert not event(name, agent_id="a1").takes_context
 
 
+def test_a_stop_of_a_turn_that_a_stop_hook_began_takes_none() -> None:
+    assert event("Stop", stop_hook_active=False).takes_context
+    assert not event("Stop", stop_hook_active=True).takes_context
+    assert event("Stop", stop_hook_active="true").takes_context, "only Claude's own true counts"
+    assert event("Stop", stop_hook_active=True).word == "idle"
+
+
 def test_context_is_written_as_the_event_wants_it() -> None:
     assert json.loads(write_context(HookEvent("Stop"), 'a "b"\n')) == {
         "hookSpecificOutput": {"hookEventName": "Stop", "additionalContext": 'a "b"\n'}

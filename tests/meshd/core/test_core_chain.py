@@ -164,6 +164,9 @@ async def test_what_a_broker_lost_that_it_had_accepted_is_sent_once_more(world: 
     await ann.until_online()
     await bob.until_online()
     await bob.send("ann", "after the backup", wait="stored")
+    await world.cable(ann).cut()  # the number of her mailbox is noted as she comes back
+    await world.settle(5)
+    await ann.until_online()
     await world.unplug(bob)
     sent = await ann.send("bob", "accepted, and lost", wait="accepted")
     await broker.stop()

@@ -142,7 +142,7 @@ async def test_a_program_that_speaks_mcp_is_never_a_person(world: World) -> None
     )
     assert b'"isError":false' in await talk.next_line()
     (row,) = (await bob.call("inbox.read", wait_s=5))["messages"]
-    assert (row["origin"], row["sender"]) == ("agent", "ann")
+    assert (row["origin"], row["sender"]) == ("agent", "ann/session")
 
 
 async def test_locked_keys_answer_status_and_refuse_the_rest(world: World) -> None:

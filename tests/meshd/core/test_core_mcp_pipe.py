@@ -182,12 +182,73 @@ async def test_more_lines_than_a_session_may_have_end_its_connection_alone(world
     assert (await web.tool("list_peers")).startswith("{")
 
 
-async def test_a_process_without_a_session_has_tools_and_no_inbox(world: World) -> None:
+async def open_editor(ann: Machine) -> tuple[int, Talk]:
+    """Another maker's agent, whose person also types in it, and our relay below it."""
+    editor = ann.processes.spawn("editor", ann.processes.shell)
+    relay = ann.processes.spawn("mesh", editor)
+    return editor, await open_relay(ann, relay)
+
+
+async def open_relay(ann: Machine, relay: int) -> Talk:
+    talk = await ann.talk(relay)
+    assert (await talk.call("mcp.open", env={"HOME": str(ann.folder)}, cwd="/src/web"))["session"] == "web"
+    return talk
+
+
+async def test_another_makers_agent_sends_and_asks_for_its_messages(world: World) -> None:
     ann, bob = await world.mesh("ann", "bob")
-    talk = await ann.talk(ann.processes.spawn("editor", ann.processes.shell))
-    assert (await talk.call("mcp.open", env={"HOME": str(ann.folder)}))["session"] == ""
-    answer = await ask(talk, call_line(1, "check_messages", {}))
-    assert "no_session" in json.dumps(answer)
-    answer = await ask(talk, call_line(2, "send_message", {"to": "bob", "message": "by a program"}))
+    editor, talk = await open_editor(ann)
+    answer = await ask(talk, call_line(1, "send_message", {"to": "bob", "message": "by a program"}))
     assert '"isError": false' in json.dumps(answer)
-    assert await bob.read(wait_s=5) == ["by a program"]
+    (row,) = (await bob.call("inbox.read", wait_s=5))["messages"]
+    assert (row["sender"], row["origin"]) == ("ann/web", "agent")
+    await bob.until_knows("ann/web")
+    sent = await bob.send("ann/web", "to the editor", wait="stored")
+    (shown,) = (await ann.call("session.list"))["sessions"]
+    assert (shown["session"], shown["rung"]) == ("web", "pull")
+    assert "to the editor" in json.dumps(await ask(talk, call_line(2, "check_messages", {})))
+    assert "to the editor" not in json.dumps(await ask(talk, call_line(3, "check_messages", {}))), "it had it"
+    await bob.until_state(sent, "stored")
+    typed = await ann.talk(ann.processes.spawn("bash", editor))
+    assert "budgets" in await typed.call("budget.list"), (
+        "what the person types in the editor's terminal is the person's"
+    )
+
+
+async def test_what_another_makers_agent_was_given_and_lost_comes_again(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    relay = ann.processes.spawn("mesh", ann.processes.spawn("editor", ann.processes.shell))
+    talk = await open_relay(ann, relay)
+    await bob.until_knows("ann/web")
+    await bob.send("ann/web", "once more", wait="stored")
+    assert "once more" in json.dumps(await ask(talk, call_line(1, "check_messages", {})))
+    await ann.crash()
+    await ann.start()
+    talk = await open_relay(ann, relay)
+    assert "once more" in json.dumps(await ask(talk, call_line(1, "check_messages", {})))
+
+
+async def test_mail_to_the_person_is_not_taken_by_another_makers_agent(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    await open_editor(ann)
+    await bob.send("ann", "for the person", wait="stored")
+    web = await ann.claude("web")
+    assert web.key != ann.app.sessions.live()[0].key
+    assert await ann.read() == ["for the person"]
+
+
+async def test_a_session_that_registers_late_goes_on_as_the_one_that_its_relay_was_given(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    web = Claude(ann, "web")
+    web.pid = ann.processes.spawn("claude", ann.processes.shell)
+    talk = await open_relay(ann, ann.processes.spawn("mesh", web.pid))
+    (early,) = ann.app.sessions.live()
+    web.register()
+    await (await ann.talk(ann.processes.spawn("mesh", web.pid))).call(
+        "hook", env=web.env, body=b'{"hook_event_name":"Stop"}'
+    )
+    (late,) = ann.app.sessions.live()
+    assert (late.key, late.name, late.foreign) == (early.key, "web", False)
+    await bob.until_knows("ann/web")
+    await bob.send("ann/web", "hello", wait="stored")
+    assert "hello" in json.dumps(await ask(talk, call_line(1, "check_messages", {})))

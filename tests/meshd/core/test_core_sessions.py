@@ -75,7 +75,8 @@ async def test_an_agent_that_never_registers_is_not_waited_for_longer_than_three
     pid = ann.processes.spawn("claude", ann.processes.shell)
     talk = await ann.talk(ann.processes.spawn("python3", pid))
     before = trio.current_time()
-    assert (await talk.call("mcp.open", env={"HOME": str(ann.folder)}))["session"] == ""
+    assert (await talk.call("mcp.open", env={"HOME": str(ann.folder)}, cwd="/src/late"))["session"] == "late"
+    assert ann.app.sessions.live()[0].foreign
     assert 2.5 < trio.current_time() - before < 3.5
 
 
@@ -84,7 +85,8 @@ async def test_a_caller_below_no_agent_is_answered_at_once(world: World, env: di
     ann, _ = await world.mesh("ann", "bob")
     talk = await ann.talk(ann.processes.spawn("editor", ann.processes.shell))
     before = trio.current_time()
-    assert (await talk.call("mcp.open", env=env))["session"] == ""
+    assert (await talk.call("mcp.open", env=env))["session"] == "session"
+    assert ann.app.sessions.live()[0].foreign
     assert trio.current_time() == before
 
 
@@ -95,7 +97,8 @@ async def test_an_entry_for_another_process_makes_no_session(world: World) -> No
     entry = web._entry.read_text().replace(str(web.pid), str(other))
     web._entry.with_name(f"{other}.json").write_text(entry)
     talk = await ann.talk(ann.processes.spawn("python3", other))
-    assert (await talk.call("mcp.open", env=web.env))["session"] == ""
+    await talk.call("mcp.open", env=web.env)
+    assert [session.foreign for session in ann.app.sessions.live()] == [False, True]
 
 
 async def test_hooks_tell_what_a_session_does(world: World) -> None:

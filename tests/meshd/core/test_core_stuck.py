@@ -3,7 +3,7 @@
 import pytest
 
 from meshd.sessions import Session
-from meshd.stuck import why_stuck
+from meshd.stuck import Backlog, why_stuck
 from meshd.waiting import Why
 from world.claude import Claude
 from world.machine import Machine
@@ -121,8 +121,55 @@ async def test_the_first_reason_that_explains_it_is_named(
     _, _, session = await live(world)
     for name, value in change.items():
         setattr(session, name, value)
-    found = why_stuck(session, rung, waiting, None, 0)
+    found = why_stuck(session, rung, Backlog(waiting), None, 0)
     assert found.code == code
     assert "\n" not in found.text
     if code == "fine":
-        assert why_stuck(session, rung, waiting, Why("offline", "no broker"), 0).code == "offline"
+        assert why_stuck(session, rung, Backlog(waiting), Why("offline", "no broker"), 0).code == "offline"
+
+
+@pytest.mark.parametrize(
+    ("backlog", "says"),
+    [
+        (Backlog(held=1), "held: 1 message for it is held until you let them in: mesh held"),
+        (Backlog(2, held=2), "held: 2 messages for it are held until you let them in: mesh held"),
+        (Backlog(3, summed=3, pause_s=9), "digest: 3 messages came too fast and were named in a digest"),
+        (
+            Backlog(4, summed=3, pause_s=8.2),
+            "rate_limited: it had its share of pushes for this minute; 4 messages wait",
+        ),
+        (Backlog(pause_s=8.2), "fine: nothing keeps it"),
+    ],
+)
+async def test_too_much_at_once_and_what_is_held_have_reasons_of_their_own(
+    world: World, backlog: Backlog, says: str
+) -> None:
+    _, _, session = await live(world)
+    found = why_stuck(session, "inbox", backlog, None, 0)
+    assert f"{found.code}: {found.text}".startswith(says)
+
+
+async def test_why_knows_what_is_held_of_a_session(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    await bob.claude("web")
+    await ann.until_knows("bob/web")
+    await bob.call("trust.set", peer="ann", policy="hold")
+    await ann.send("bob/web", "let me in", wait="stored")
+    assert (await bob.call("session.why", session="web"))["code"] == "held"
+    await bob.call("trust.set", peer="ann", policy="allow")
+    assert (await bob.call("session.why", session="web"))["code"] != "held"
+
+
+async def test_why_knows_of_the_digest_and_of_the_pause(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    web = await bob.claude("web")
+    web.answers = False
+    await ann.until_knows("bob/web")
+    for number in range(10):
+        await ann.send("bob/web", f"message {number}", wait="stored")
+    await world.until(lambda: len(web.seen) >= 6, what="five messages and a digest")
+    assert (await bob.call("session.why", session="web"))["code"] in ("digest", "rate_limited")
+    await world.settle(30)
+    answer = await bob.call("session.why", session="web")
+    assert answer["code"] in ("digest", "rate_limited")
+    assert "\n" not in answer["why"]

@@ -175,7 +175,7 @@ async def test_the_sdks_client_is_told_that_the_tools_changed() -> None:
     servers: list[McpServer] = []
     async with Client(sdk_transport(Daemon(always_sent), servers), mode="legacy", message_handler=remember):
         with trio.fail_after(20):
-            await servers[0].announce_tools()
+            await servers[0].notify("notifications/tools/list_changed", {})
             await arrived.wait()
     assert heard == ["notifications/tools/list_changed"]
 
@@ -188,7 +188,7 @@ async def test_initialize_agrees_on_a_known_revision_or_offers_the_newest(
     answer = await lines.ask(request(0, "initialize", protocolVersion=asked, capabilities={}, clientInfo={}))
     assert answer["id"] == 0
     assert answer["result"]["protocolVersion"] == given
-    assert answer["result"]["capabilities"] == {"tools": {"listChanged": True}}
+    assert answer["result"]["capabilities"] == {"tools": {"listChanged": True}, "experimental": {"claude/channel": {}}}
     assert answer["result"]["serverInfo"] == {"name": "meshd", "version": "9.8.7"}
     assert "send_message" in answer["result"]["instructions"]
 

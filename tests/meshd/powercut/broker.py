@@ -61,8 +61,8 @@ class BrokerLoad:
         self.now_ms += chance.randint(0, 50)
         store, now = SqliteStore(database), self.now_ms
         deed = chance.choices(
-            ("accept", "many", "repeat", "ack", "sack", "expire", "prekey", "generation", "append"),
-            (12, 3, 3, 3, 3, 1, 1, 1, 1),
+            ("accept", "many", "repeat", "ack", "sack", "expire", "prekey", "onetime", "take", "generation", "append"),
+            (12, 3, 3, 3, 3, 1, 1, 1, 2, 1, 1),
         )[0]
         box = chance.choice(BOXES)
         above = store.mailbox(box).floor if database.reader.execute("SELECT count(*) FROM device").get else 0
@@ -82,6 +82,11 @@ class BrokerLoad:
                 store.expire(now, now - 10 * LIFETIME_MS, 50)
             case "prekey":
                 store.put_prekey(box, chance.randbytes(160))
+            case "onetime":
+                first, replaces = chance.getrandbits(62), chance.random() < 0.3
+                store.add_onetime(box, first, chance.randint(1, 3), chance.randbytes(100), replace=replaces)
+            case "take":
+                store.take_onetime(chance.sample(BOXES, 2))
             case "generation":
                 store.raise_generation(box, chance.randint(1, 1000))
             case "append":

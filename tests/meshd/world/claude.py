@@ -19,10 +19,18 @@ if TYPE_CHECKING:
 
 
 class Claude:
-    """One session. `attentive` false: pushed messages vanish. `inbox` false: there is no socket (`--bare`)."""
+    """One session. `attentive` false: pushed messages vanish. `inbox` false: there is no socket (`--bare`). `announced`:
+    what `mesh launch` tells the daemon of it before it turns into Claude Code."""
 
     def __init__(
-        self, machine: "Machine", folder: str, *, mesh: str = "", inbox: bool = True, session_id: str = ""
+        self,
+        machine: "Machine",
+        folder: str,
+        *,
+        mesh: str = "",
+        inbox: bool = True,
+        session_id: str = "",
+        announced: dict[str, Any] | None = None,
     ) -> None:
         self.machine = machine
         self.cwd = f"/home/{machine.name}/{folder}"
@@ -43,6 +51,9 @@ class Claude:
         self.seen: list[str] = []
         """Bodies that came into the conversation."""
         self.session_id = session_id or _uuid(machine.rng(16))
+        self.announced = announced
+        self.instructions = ""
+        """What our MCP server told its agent at the start."""
         self.pid = 0
         self._waiting: list[dict[str, Any]] = []
         self._tools = count(1)
@@ -55,7 +66,15 @@ class Claude:
     async def open(self) -> None:
         """Start it: the process, its registry entry, its socket, and its MCP server `mesh mcp`."""
         processes = self.machine.processes
-        self.pid = processes.spawn("claude", processes.shell, env={"CLAUDE_CODE_SESSION_ID": self.session_id})
+        pid = processes.spawn("claude", processes.shell, env={"CLAUDE_CODE_SESSION_ID": self.session_id})
+        if self.announced is not None:
+            await (await self.machine.talk(pid)).call("launch.prepare", **self.announced)
+        await self.open_as(pid)
+
+    async def open_as(self, pid: int) -> None:
+        """The same, as a process that is there."""
+        processes = self.machine.processes
+        self.pid = pid
         self.register()
         if self.inbox:
             self._life = await self.machine.world.nursery.start(self._listen)
@@ -243,10 +262,36 @@ class Claude:
         """What `mesh mcp` does at its start, and again when the daemon is back."""
         self._talk = await self.machine.talk(self._shim)
         await self._talk.call("mcp.open", env=self.env, cwd=self.cwd)
-        await self._ask(
+        told = await self._ask(
             "initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c"}}
         )
+        self.instructions = told["instructions"]
+        await self._talk.send_line(b'{"jsonrpc":"2.0","method":"notifications/initialized"}')
         return self._talk
+
+    def write_channel(self, told: dict[str, Any]) -> None:
+        """A channel's notification came into the conversation."""
+        meta = "".join(f' {key}="{value}"' for key, value in told["meta"].items())
+        content = f'<channel source="mesh"{meta}>\n{told["content"]}\n</channel>'
+        origin = {"kind": "channel", "server": "mesh"}
+        self._write({"type": "user", "isMeta": True, "origin": origin, "message": {"role": "user", "content": content}})
+
+    async def close_mcp(self) -> None:
+        """Its MCP server's connection ends."""
+        assert self._talk is not None
+        await self._talk.close()
+        self._talk = None
+
+    def unheard(self) -> list[bytes]:
+        """What its MCP server said by itself and nobody read."""
+        return [*self._talk.lines] if self._talk is not None else []
+
+    async def hear(self) -> dict[str, Any]:
+        """The next notification that its MCP server sends by itself."""
+        assert self._talk is not None
+        told: dict[str, Any] = json.loads(await self._talk.next_line())
+        assert "id" not in told
+        return told
 
     async def tool(self, name: str, /, *, use: str = "", proof: bool = True, **arguments: Any) -> str:
         """Call a tool; the text of its result. `use` repeats an earlier tool use. With `proof` its result comes into the
@@ -268,12 +313,14 @@ class Claude:
         number = next(self._tools)
         line = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
         await self._talk.send_line(json.dumps(line).encode())
-        answer: dict[str, Any] = json.loads(await self._talk.next_line())
-        assert answer["id"] == number
-        result: dict[str, Any] = answer["result"]
-        return result
+        while True:  # the answer to a call that was given up may come first
+            answer: dict[str, Any] = json.loads(await self._talk.next_line())
+            assert answer["id"] <= number
+            if answer["id"] == number:
+                result: dict[str, Any] = answer["result"]
+                return result
 
-    async def hook(self, event: str, *, proof: bool = True, **told: str) -> str:
+    async def hook(self, event: str, *, proof: bool = True, **told: object) -> str:
         """A hook of this session runs `mesh hook`; the context it answers with. With `proof` that comes into the
         conversation, which is what the daemon takes as evidence."""
         talk = await self.machine.talk_of(self._shim)

@@ -185,7 +185,7 @@ class Network:
         cable.tries.append(trio.current_time())
         await trio.lowlevel.checkpoint()
         house = self.brokers.get(url)
-        if cable.down or house is None or not house.running:
+        if cable.down or house is None or not house.running or house.killed:
             raise LinkClosed("connection refused")
         if cable.parted:
             await trio.sleep(CONNECT_S)

@@ -1,0 +1,146 @@
+"""Each mesh: whether its broker serves it, whether its history is whole, and what waits to go out."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from mesh_protocol.ids import DeviceId
+from mesh_protocol.ops.daemon import Check
+from meshd.doctor.machine import NEARLY
+from meshd.link.table import LinkState
+from meshd.mesh import Mesh
+from meshd.store.outbox import count_waiting
+from meshd.store.outbox_views import list_waiting
+from meshd.waiting import PEOPLES, ago, why_waiting
+
+if TYPE_CHECKING:
+    from meshd.app import App
+
+MAX_COUNTED: Final = 1_000
+"""Messages of one outbox that are looked at."""
+THERE: Final = {
+    "away": "the broker has them, their machines have not fetched them",
+    "unconfirmed": "the broker has them, their machines have not confirmed them yet",
+    "mailbox_full": "their mailboxes at the broker are full",
+    "no_prekey": "their machines have not published a key yet",
+}
+"""Reasons of many messages at once, where that of one names its machine."""
+
+
+def check_mesh(app: "App", mesh: Mesh) -> Iterator[Check]:
+    name = f"mesh {mesh.slug}"
+    if mesh.alarm:
+        fix = "sending is stopped; compare mesh status with another member's, and do not use this broker until it is known why"
+        yield Check(name=name, ok="bad", text=f"another history was shown: {mesh.alarm}", fix=fix)
+    elif mesh.row.trouble:
+        yield Check(
+            name=name, ok="bad", text=f"not let in: {mesh.row.trouble}", fix="ask for a new invite and run mesh join"
+        )
+    elif mesh.link is LinkState.REFUSED:
+        yield Check(name=name, ok="bad", text=f"not served: {mesh.link_why}", fix="see mesh status")
+    elif not mesh.active:
+        text = "waiting to be let in: a member who may do so must be online"
+        yield Check(name=name, ok="warn", text=text, fix="ask the person who invited you to start their machine")
+    elif mesh.link is not LinkState.ONLINE:
+        fix = f"check that {mesh.row.broker_url} runs and can be reached; messages wait here until then"
+        yield Check(name=name, ok="bad", text=f"{mesh.link.value}: {mesh.link_why or 'not connected yet'}", fix=fix)
+    else:
+        yield Check(name=name, ok="ok", text=f"online; members: {len(mesh.state.members)}", fix="")
+    yield from _chain(mesh)
+    yield from _doubts(app, mesh)
+    yield from _quota(app, mesh)
+    yield from _outbox(app, mesh)
+
+
+def _outbox(app: "App", mesh: Mesh) -> Iterator[Check]:
+    """What waits to go out, and why; and what only its recipients' machines have to fetch."""
+    name = f"outbox {mesh.slug}"
+    here: Counter[str] = Counter()
+    there: Counter[str] = Counter()
+    refusals = app.outbox.queue(mesh.id).refusals
+    for view in list_waiting(app.node.db.reader, mesh.id, "", MAX_COUNTED):
+        why = why_waiting(mesh, app.board, view, refusals)
+        (there if why.code in PEOPLES else here)[THERE.get(why.code, why.text)] += 1
+    if here:
+        text = f"{count_messages(here.total())} for the broker: {_listed(here)}"
+        fix = "they go out by themselves when that is mended; mesh outbox lists them, mesh outbox cancel ID takes one back"
+        yield Check(name=name, ok="warn", text=text, fix=fix)
+    if there:
+        yield Check(
+            name=name, ok="ok", text=f"{count_messages(there.total())} for their recipients: {_listed(there)}", fix=""
+        )
+
+
+def count_messages(count: int) -> str:
+    more = " or more" if count >= MAX_COUNTED else ""
+    return "1 message waits" if count == 1 else f"{count}{more} messages wait"
+
+
+def _listed(reasons: Counter[str]) -> str:
+    if len(reasons) == 1:
+        return next(iter(reasons))
+    return "; ".join(f"{count}: {reason}" for reason, count in reasons.most_common(5))
+
+
+def _doubts(app: "App", mesh: Mesh) -> Iterator[Check]:
+    """What a broker or a member showed since the start that does not fit."""
+    now, doubts = app.node.now(), mesh.doubts
+    if doubts.history_ms and not mesh.alarm:
+        text = (
+            f"{ago(now - doubts.history_ms)} the broker showed another history of the membership; it shows ours again"
+        )
+        fix = "ask whoever runs the broker whether it was restored from a backup; if not, use another one"
+        yield Check(name=f"history {mesh.slug}", ok="warn", text=text, fix=fix)
+    if doubts.mailbox_ms:
+        text = f"{ago(now - doubts.mailbox_ms)} the broker had lost a part of its mail: it was restored from a backup"
+        fix = (
+            "what it had accepted and not delivered is lost: its senders see it stay at accepted, and can send it again"
+        )
+        yield Check(name=f"mailbox {mesh.slug}", ok="warn", text=text, fix=fix)
+    if doubts.twice is not None:
+        first, second = (_person(mesh, device) for device in doubts.twice)
+        text = (
+            f"{ago(now - doubts.twice_ms)} messages of {first} and {second} came under one key that is given out once:"
+            f" the broker {mesh.row.broker_url} gave it out twice"
+        )
+        if first == second:
+            text += ", or their machine used it twice"
+        fix = (
+            "the second was not opened, its sender seals it anew; ask whoever runs the broker whether it was restored from"
+            " a backup, and if not, use another one"
+        )
+        yield Check(name=f"prekeys {mesh.slug}", ok="warn", text=text, fix=fix)
+    for device, why in doubts.authors.items():
+        text = f"messages of {_person(mesh, device)} wait: {why}"
+        fix = "compare mesh status with theirs: either the broker shows you two different memberships, or their machine errs"
+        yield Check(name=f"membership {mesh.slug}", ok="bad", text=text, fix=fix)
+    for device, count in doubts.late(now):
+        text = f"{count} messages of {_person(mesh, device)} did not arrive, though later ones did"
+        fix = "ask them: mesh message ID shows what got no further than accepted; the broker may hold it back"
+        yield Check(name=f"gap {mesh.slug}", ok="warn", text=text, fix=fix)
+
+
+def _person(mesh: Mesh, device: DeviceId) -> str:
+    member = mesh.state.member_of(device)
+    return mesh.name_of(member.member_id) if member is not None else device.hex()[:8]
+
+
+def _chain(mesh: Mesh) -> Iterator[Check]:
+    """How far the membership is known here: two members who compare it see whether a broker shows them the same."""
+    if mesh.chain is None or not mesh.active:
+        return
+    text = f"{mesh.tip.chain_seq} records, the last {mesh.tip.chain_hash.hex()[:16]}"
+    yield Check(name=f"chain {mesh.slug}", ok="ok", text=text, fix="")
+    if mesh.prekey is None:
+        text = "this machine has not published a key yet: others cannot seal anything to it"
+        fix = "it does so by itself when the broker serves it; mesh status says whether it does"
+        yield Check(name=f"prekey {mesh.slug}", ok="warn", text=text, fix=fix)
+
+
+def _quota(app: "App", mesh: Mesh) -> Iterator[Check]:
+    """The room of the outbox: when it is full, nothing more can be sent."""
+    waiting, most = count_waiting(app.node.db.reader, mesh.id), app.config.limits.outbox_rows
+    if waiting >= most * NEARLY:
+        text = f"{waiting} of at most {most} deliveries wait for the broker"
+        fix = "bring the broker back, or take some back: mesh outbox, mesh outbox cancel ID"
+        yield Check(name=f"quota {mesh.slug}", ok="bad" if waiting >= most else "warn", text=text, fix=fix)

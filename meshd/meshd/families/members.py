@@ -1,0 +1,168 @@
+"""Members and devices: listing them, taking them out, giving them roles."""
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+
+from mesh_protocol import chain
+from mesh_protocol.chain import Body
+from mesh_protocol.ops.members import (
+    Ban,
+    DeviceRow,
+    DevicesAnswer,
+    Kick,
+    ListDevices,
+    ListMembers,
+    MemberRow,
+    MembersAnswer,
+    MemberState,
+    Removed,
+    RemoveMember,
+    RevokeDevice,
+    SetRole,
+    Unban,
+)
+from mesh_protocol.wire.errors import MeshError
+from meshd.local.dispatch import Call, handles
+from meshd.membership import Person, describe_device, device_state, find_device, find_person, list_people
+from meshd.mesh import Mesh
+from meshd.removal import Outcome, change_rights, remove, wait_confirmed
+
+MAX_ROWS: Final = 200
+"""Rows that one answer holds whatever is in them."""
+MAX_NAMED: Final = 100
+
+
+@handles(ListMembers)
+async def list_members(call: Call, request: ListMembers) -> MembersAnswer:
+    mesh = _active(call, request.mesh)
+    people = list_people(mesh)
+    return MembersAnswer(members=[_row(mesh, each) for each in people[:MAX_ROWS]], more=len(people) > MAX_ROWS)
+
+
+def _row(mesh: Mesh, person: Person) -> MemberRow:
+    state, member = mesh.state, person.member
+    active = state.active_devices(member.member_id)
+    return MemberRow(
+        member=person.name,
+        id=member.member_id.hex(),
+        mesh=mesh.slug,
+        me=member.member_id == mesh.row.member,
+        role=member.role,
+        state=person.state,
+        signer=any(device in state.signers for device in active),
+        devices=len(active),
+    )
+
+
+@handles(ListDevices)
+async def list_devices(call: Call, request: ListDevices) -> DevicesAnswer:
+    mesh = _active(call, request.mesh)
+    state = mesh.state
+    names = {person.member.member_id: person.name for person in list_people(mesh)}
+    rows = [
+        DeviceRow(
+            device=device.hex(),
+            member=names[listed.member_id],
+            mesh=mesh.slug,
+            here=device == call.app.node.device,
+            state=device_state(listed),
+            signer=device in state.signers,
+            added_by=listed.added_by.hex()[:8],
+        )
+        for device, listed in islice(state.devices.items(), MAX_ROWS)
+    ]
+    return DevicesAnswer(devices=rows, more=len(state.devices) > MAX_ROWS)
+
+
+@handles(RemoveMember)
+async def remove_member(call: Call, request: RemoveMember) -> Removed:
+    return await _remove(call, request, ban=False)
+
+
+@handles(Kick)
+async def kick(call: Call, request: Kick) -> Removed:
+    return await _remove(call, request, ban=False)
+
+
+@handles(Ban)
+async def ban(call: Call, request: Ban) -> Removed:
+    return await _remove(call, request, ban=True)
+
+
+async def _remove(call: Call, request: RemoveMember | Kick | Ban, *, ban: bool) -> Removed:
+    mesh = _active(call, request.mesh)
+    person = find_person(mesh, request.peer, *(("member", "removed") if ban else ("member",)))
+    member_id = person.member.member_id
+    outcome = await remove(call.app, mesh, [chain.RemoveMember(member_id, ban)])
+    state = "banned" if ban else "removed"
+    return await _removed(call, mesh, outcome, member_id.hex(), person.name, state, request.wait_s)
+
+
+@handles(Unban)
+async def unban(call: Call, request: Unban) -> MemberState:
+    mesh = _active(call, request.mesh)
+    person = find_person(mesh, request.peer, "banned")
+    await change_rights(call.app, mesh, [chain.Unban(person.member.member_id)])
+    return MemberState(
+        id=person.member.member_id.hex(), member=person.name, mesh=mesh.slug, role=person.member.role, state="removed"
+    )
+
+
+@handles(SetRole)
+async def set_role(call: Call, request: SetRole) -> MemberState:
+    mesh = _active(call, request.mesh)
+    person = find_person(mesh, request.peer, "member")
+    member_id = person.member.member_id
+    await change_rights(call.app, mesh, _role_records(mesh, person, request.role))
+    return MemberState(id=member_id.hex(), member=person.name, mesh=mesh.slug, role=request.role, state=person.state)
+
+
+def _role_records(mesh: Mesh, person: Person, role: str) -> Sequence[Body]:
+    """The role, and what makes it worth something: the devices of those who may manage sign for the mesh."""
+    state, member_id = mesh.state, person.member.member_id
+    active = state.active_devices(member_id)
+    signs = [device for device in active if device in state.signers]
+    change = chain.SetRole(member_id, role)
+    if role == "member":
+        return [*(chain.RemoveSigner(device) for device in signs), change]
+    return [change, *(chain.AddSigner(device) for device in active if device not in signs)]
+
+
+@handles(RevokeDevice)
+async def revoke_device(call: Call, request: RevokeDevice) -> Removed:
+    mesh = _active(call, request.mesh)
+    device = find_device(mesh, request.device)
+    kept = {find_device(mesh, prefix) for prefix in request.keep}
+    if call.app.node.device in mesh.state.added_by(device):
+        kept.add(call.app.node.device)
+    member = mesh.state.devices[device].member_id
+    outcome = await remove(call.app, mesh, [chain.RevokeDevice(device, tuple(sorted(kept)))])
+    name = mesh.name_of(member)
+    return await _removed(call, mesh, outcome, device.hex(), name, "revoked", request.wait_s)
+
+
+async def _removed(
+    call: Call, mesh: Mesh, outcome: Outcome, subject: str, name: str, state: str, seconds: float
+) -> Removed:
+    waiting = await wait_confirmed(call.app, mesh, outcome.epoch, seconds)
+    others = sum(mesh.state.is_active(device) for device in mesh.state.devices) - 1
+    return Removed(
+        id=subject,
+        member=name,
+        mesh=mesh.slug,
+        state=state,
+        epoch=outcome.epoch,
+        devices=len(outcome.gone),
+        invites_closed=outcome.invites_closed,
+        confirmed=others - len(waiting),
+        waiting=[describe_device(mesh, device) for device in waiting[:MAX_NAMED]],
+        unsealed=[describe_device(mesh, device) for device in outcome.unsealed[:MAX_NAMED]],
+    )
+
+
+def _active(call: Call, wanted: str) -> Mesh:
+    mesh = call.app.node.find_mesh(wanted)
+    if not mesh.active:
+        raise MeshError("not_allowed", why=f"this machine is not in {mesh.slug} yet: it waits to be let in")
+    return mesh

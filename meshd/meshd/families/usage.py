@@ -1,0 +1,137 @@
+"""What was spent, and on what conversations. The proxy's database is read only where there is one."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from mesh_protocol.ops.usage import (
+    ConversationAnswer,
+    ConversationsAnswer,
+    ImportAnswer,
+    ImportUsage,
+    ListConversations,
+    Reconcile,
+    ReconcileAnswer,
+    ShowConversation,
+    ShowUsage,
+    UsageAnswer,
+)
+from mesh_protocol.wire.errors import MeshError
+from meshd.local.dispatch import Call, handles
+
+DAY_MS: Final = 86_400_000
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d\Z")
+_SPAN: Final = re.compile(r"([1-9]\d{0,3})d\Z")
+
+
+@handles(ShowUsage)
+async def show_usage(call: Call, request: ShowUsage) -> UsageAnswer:
+    from meshd.services.proxy.reports import NOTHING, list_limits, sum_all, sum_by  # only where somebody asks
+
+    since = _since(call, request.since)
+    told: dict[str, object] = {"by": request.by, "since": since, "rows": [], "more": 0, "windows": [], "trouble": ""}
+    if not call.app.proxy.used:
+        return msgspec.convert({**NOTHING._asdict(), **told}, UsageAnswer)
+    service = call.app.proxy.service()
+    counts, now = service.recorder.counts, call.app.node.now()
+    groups, whole, windows = await service.ask(
+        lambda db: (sum_by(db, request.by, since), sum_all(db, since), list_limits(db))
+    )
+    told["rows"] = [group._asdict() for group in groups[: request.limit]]
+    told["more"] = max(0, len(groups) - request.limit)
+    told["windows"] = [limit._asdict() for limit in windows if not limit.until_ms or limit.until_ms > now]
+    if counts.lost:
+        told["trouble"] = f"{counts.lost} requests were not recorded: {counts.trouble}"
+    return msgspec.convert({**whole._asdict(), **told}, UsageAnswer)
+
+
+@handles(ListConversations)
+async def list_conversations(call: Call, request: ListConversations) -> ConversationsAnswer:
+    from meshd.services.proxy.entries import day_begins
+    from meshd.services.proxy.reports import list_talks
+
+    since = _since(call, request.since)
+    if not call.app.proxy.used:
+        return ConversationsAnswer(conversations=[], more=False)
+    begin_ms = day_begins(since) if since else 0
+    talks = await call.app.proxy.service().ask(lambda db: list_talks(db, begin_ms, request.limit + 1))
+    rows = [talk._asdict() for talk in talks[: request.limit]]
+    return msgspec.convert({"conversations": rows, "more": len(talks) > request.limit}, ConversationsAnswer)
+
+
+@handles(ShowConversation)
+async def show_conversation(call: Call, request: ShowConversation) -> ConversationAnswer:
+    from meshd.services.proxy.reports import find_talks, list_strands, list_turns
+
+    if not call.app.proxy.used:
+        raise MeshError("not_found", what="conversation", id=request.id)
+    service = call.app.proxy.service()
+    talks = await service.ask(lambda db: find_talks(db, request.id))
+    if not talks:
+        raise MeshError("not_found", what="conversation", id=request.id)
+    if len(talks) > 1:
+        raise MeshError("ambiguous_id", id=request.id, candidates=[talk.id for talk in talks])
+    talk = talks[0]
+    strands, turns = await service.ask(
+        lambda db: (list_strands(db, talk.id), list_turns(db, talk.id, request.limit + 1))
+    )
+    more = len(turns) > request.limit
+    told = {
+        **talk._asdict(),
+        "threads": [strand._asdict() for strand in strands],
+        "turns": [turn._asdict() for turn in turns[1 if more else 0 :]],
+        "more": more,
+    }
+    return msgspec.convert(told, ConversationAnswer)
+
+
+@handles(ImportUsage)
+async def import_usage(call: Call, request: ImportUsage) -> ImportAnswer:
+    follower = call.app.proxy.service().follower
+    if request.stop:
+        await follower.follow("")
+        return ImportAnswer(files=0, messages=0, added=0, following=False)
+    config = _config(request.config)
+    if not config.is_dir():
+        raise MeshError("not_found", what="folder of Claude Code", id=str(config))
+    if request.follow:
+        await follower.follow(str(config))
+    files, taken = await follower.read(config)
+    return ImportAnswer(files=files, messages=taken.messages, added=taken.added, following=bool(follower.config))
+
+
+@handles(Reconcile)
+async def reconcile(call: Call, request: Reconcile) -> ReconcileAnswer:
+    from meshd.services.proxy.imports import compare_days
+
+    since = _since(call, request.since)
+    if not call.app.proxy.used:
+        return ReconcileAnswer(days=[], difference=0)
+    days = await call.app.proxy.service().ask(lambda db: compare_days(db, since))
+    rows = [day._asdict() for day in days]
+    return msgspec.convert({"days": rows, "difference": sum(day.difference for day in days)}, ReconcileAnswer)
+
+
+def _config(given: str) -> Path:
+    """Claude Code's folder: what the client says, or where it is for everybody."""
+    if not given:
+        return Path.home() / ".claude"
+    if not Path(given).is_absolute():
+        raise MeshError("bad_request", what="Claude Code's folder is given by its absolute path")
+    return Path(given)
+
+
+def _since(call: Call, said: str) -> str:
+    """The day that is meant, YYYY-MM-DD; empty for the beginning. Raises `MeshError`."""
+    from meshd.services.proxy.entries import is_day, local_day
+
+    now = call.app.node.now()
+    if said == "today":
+        return local_day(now)
+    if span := _SPAN.match(said):
+        return local_day(now - (int(span[1]) - 1) * DAY_MS)
+    if said and not (_DAY.match(said) and is_day(said)):
+        raise MeshError("bad_request", what=f"since is a day such as 2026-11-21, today, or 7d, not {said!r}")
+    return said

@@ -1,0 +1,238 @@
+"""A person's own limits: who has reached one waits, is asked about, and goes on or is told so. Never a silent end.
+
+A held request has sent no byte to the API. After `HOLD_S`, which is less than a client's patience, it is answered 429 with
+the reason and `retry-after`; the client's own next try waits again, and passes once the person has allowed more.
+"""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import apsw
+import trio
+
+from mesh_protocol.io.sqlite import Database
+from meshd.log import get_logger
+from meshd.seams import Clock
+from meshd.services.proxy.entries import local_day
+from meshd.services.proxy.guards import Refusal
+from meshd.services.proxy.heads import Head
+from meshd.services.proxy.prices import NANO
+
+log = get_logger("proxy")
+
+HOLD_S: Final = 60.0
+RETRY_AFTER_S: Final = 30
+MAX_BUDGETS: Final = 100
+DAY: Final = "day"
+SESSION: Final = "session"
+AGENTS: Final = "agents"
+USD: Final = "usd"
+
+
+class Budget(NamedTuple):
+    """`scope` is day, session, or agents (a sub-agent with all that it starts); `key` names one, empty: each. `amount` is
+    in nano-dollars or tokens of all classes, as `unit` says."""
+
+    id: int
+    scope: str
+    key: str
+    unit: str
+    amount: int
+
+    def shown(self, amount: int) -> str:
+        """An amount of its unit for people."""
+        return f"${amount / NANO:.2f}" if self.unit == USD else f"{amount} tokens"
+
+
+class Spent(NamedTuple):
+    """What one day, session or agent has spent, and what it may."""
+
+    budget: Budget
+    key: str
+    spent: int
+    limit: int
+
+    @property
+    def text(self) -> str:
+        """For the client that is told."""
+        budget, what = self.budget, {DAY: "today", SESSION: "this session", AGENTS: "this sub-agent"}
+        return (
+            f"the budget of {budget.shown(self.limit)} for {what[budget.scope]} is used up"
+            f" ({budget.shown(self.spent)}); your person can allow more: mesh budget allow {budget.id}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A request that waits for its person."""
+
+    over: Spent
+    session: str
+    agent: str
+    since_ms: int
+
+
+class Budgets:
+    """The budgets of a record, and what they hold."""
+
+    def __init__(self, db: Database, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._changed = trio.Event()
+        self._number = 0
+        self.held: dict[int, Held] = {}
+        self.all = _read(db.reader)
+
+    async def gate(self, head: Head) -> Refusal | None:
+        """Wait while a budget is used up; a refusal when that takes too long."""
+        if not self.all or head.method != b"POST" or not head.target.partition(b"?")[0].endswith(b"/messages"):
+            return None
+        over = last = self.check(head)
+        if over is None or last is None:
+            return None
+        self._number += 1
+        number = self._number
+        self.held[number] = Held(over, _header(head, b"session"), _header(head, b"agent"), self._clock())
+        try:
+            with trio.move_on_after(HOLD_S):
+                while over is not None:
+                    await self._changed.wait()
+                    over = self.check(head)
+                    last = over or last
+                return None
+        finally:
+            del self.held[number]
+        return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_error", last.text, RETRY_AFTER_S)
+
+    def check(self, head: Head) -> Spent | None:
+        """The first budget that a request would go beyond."""
+        session, agent = _header(head, b"session"), _header(head, b"agent")
+        try:
+            for budget in self.all:
+                spent = self._spent(budget, session, agent, _header(head, b"parent-agent"))
+                if spent is not None and spent.spent >= spent.limit:
+                    return spent
+        except apsw.Error as error:  # a record that cannot be read must not end the work it is about
+            log.warning("a budget could not be looked at", error=error)
+        return None
+
+    def _spent(self, budget: Budget, session: str, agent: str, parent: str) -> Spent | None:
+        db = self._db.reader
+        if budget.scope == DAY:
+            key = local_day(self._clock())
+            spent = _sum_day(db, budget.unit, key)
+        elif not session or (budget.scope == AGENTS and not agent):
+            return None
+        elif budget.scope == SESSION:
+            key = session
+            spent = _sum_agents(db, budget.unit, session, None)
+        else:
+            parents = _parents(db, session)
+            key = _topmost(agent, {**parents, agent: parent or parents.get(agent, "")})
+            tree = {each for each in {*parents, agent} if _topmost(each, parents) == key}
+            spent = _sum_agents(db, budget.unit, session, tree)
+        if budget.scope != DAY and budget.key not in ("", key):
+            return None
+        return Spent(budget, key, spent, budget.amount + _allowed(db, budget.id, key))
+
+    async def add(self, scope: str, key: str, unit: str, amount: int) -> Budget:
+        """A new budget. Raises `MeshError("storage_full")`."""
+
+        def work(tx: apsw.Connection) -> int:
+            tx.execute(
+                "INSERT INTO budget(scope, key, unit, amount, made_ms) VALUES(?,?,?,?,?)",
+                (scope, key, unit, amount, self._clock()),
+            )
+            return tx.last_insert_rowid()
+
+        made = Budget(await self._db.write(work), scope, key, unit, amount)
+        self._again()
+        return made
+
+    async def remove(self, budget: int) -> None:
+        """Forget a budget; what it holds goes on."""
+
+        def work(tx: apsw.Connection) -> None:
+            tx.execute("DELETE FROM budget WHERE id=?", (budget,))
+            tx.execute("DELETE FROM allowance WHERE budget=?", (budget,))
+
+        await self._db.write(work)
+        self._again()
+
+    async def allow(self, budget: Budget, more: int) -> list[str]:
+        """Allow so much more to whom the budget holds now, or to this day. Returns to whom."""
+        keys = {held.over.key for held in self.held.values() if held.over.budget.id == budget.id}
+        if not keys:
+            keys = {local_day(self._clock()) if budget.scope == DAY else budget.key} - {""}
+
+        def work(tx: apsw.Connection) -> None:
+            for key in keys:
+                tx.execute(
+                    "INSERT INTO allowance(budget, key, amount) VALUES(?,?,?)"
+                    " ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
+                    (budget.id, key, more),
+                )
+
+        await self._db.write(work)
+        self._again()
+        return sorted(keys)
+
+    def _again(self) -> None:
+        self.all = _read(self._db.reader)
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+
+
+def _header(head: Head, name: bytes) -> str:
+    """What Claude Code says of itself in its headers."""
+    full = b"x-claude-code-session-id" if name == b"session" else b"x-claude-code-" + name + b"-id"
+    return head.value(full).decode("latin-1")[:128]
+
+
+def _topmost(agent: str, parents: dict[str, str]) -> str:
+    """The sub-agent that the session itself started, above `agent` or it itself."""
+    for _ in range(64):
+        above = parents.get(agent, "")
+        if not above:
+            break
+        agent = above
+    return agent
+
+
+def _read(db: apsw.Connection) -> list[Budget]:
+    rows = db.execute("SELECT id, scope, key, unit, amount FROM budget ORDER BY id LIMIT ?", (MAX_BUDGETS,))
+    return [Budget(*row) for row in rows]
+
+
+def _sum_day(db: apsw.Connection, unit: str, day: str) -> int:
+    rows = db.execute(
+        "SELECT coalesce(sum(cost), 0),"
+        " coalesce(sum(input + cache_write_5m + cache_write_1h + cache_read + output), 0) FROM day_total WHERE day=?",
+        (day,),
+    )
+    ((cost, tokens),) = rows
+    return int(cost if unit == USD else tokens)
+
+
+def _sum_agents(db: apsw.Connection, unit: str, session: str, agents: set[str] | None) -> int:
+    """Of a session: all of it, or these agents of it."""
+    rows = db.execute(
+        "SELECT agent, sum(cost), sum(input + cache_write_5m + cache_write_1h + cache_read + output) FROM total"
+        " WHERE session=? GROUP BY agent",
+        (session,),
+    )
+    return sum(cost if unit == USD else tokens for agent, cost, tokens in rows if agents is None or agent in agents)
+
+
+def _parents(db: apsw.Connection, session: str) -> dict[str, str]:
+    """The agents of a session, each with the one that started it."""
+    rows = db.execute(
+        "SELECT agent, max(parent_agent) FROM request WHERE conversation=? AND agent != '' GROUP BY agent", (session,)
+    )
+    return dict(iter(rows))
+
+
+def _allowed(db: apsw.Connection, budget: int, key: str) -> int:
+    rows = db.execute("SELECT amount FROM allowance WHERE budget=? AND key=?", (budget, key))
+    return sum(amount for (amount,) in rows)

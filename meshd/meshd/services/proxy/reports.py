@@ -1,0 +1,210 @@
+"""Questions to the record: sums by group, conversations, limits. Bounded reads, answered from the sums where they can be."""
+
+# ruff: noqa: S608 - all SQL here is made of constants
+
+from typing import Final, NamedTuple
+
+import apsw
+
+from meshd.services.proxy.prices import NANO
+
+_SUMS: Final = (
+    "sum(requests), sum(input), sum(output), sum(cache_read), sum(cache_write_5m + cache_write_1h), sum(thinking),"
+    " sum(cost), sum(unpriced), sum(partial), sum(unaccounted), sum(failed)"
+)
+
+
+class Sums(NamedTuple):
+    """One group's sums. The fields of all these records are those of the answers (mesh_protocol.ops.usage)."""
+
+    key: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    thinking_tokens: int
+    cost_usd: float
+    unpriced: int
+    partial: int
+    unaccounted: int
+    failed: int
+
+
+NOTHING: Final = Sums("", 0, 0, 0, 0, 0, 0, 0.0, 0, 0, 0, 0)
+
+
+class Limit(NamedTuple):
+    """A window as it was last told."""
+
+    account: str
+    window: str
+    used: float
+    status: str
+    until_ms: int
+    seen_ms: int
+
+
+class Talk(NamedTuple):
+    """One conversation."""
+
+    id: str
+    session: str
+    account: str
+    first_ms: int
+    last_ms: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    cost_usd: float
+
+
+class Strand(NamedTuple):
+    """One branch of one agent in a conversation."""
+
+    agent: str
+    parent_agent: str
+    branch: str
+    origin: int
+    guessed: bool
+    first_ms: int
+    last_ms: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    cost_usd: float
+
+
+class Turn(NamedTuple):
+    """One request of a conversation."""
+
+    row: int
+    started_ms: int
+    agent: str
+    branch: str
+    parent: int
+    kind: str
+    model: str
+    status: int
+    outcome: str
+    stop_reason: str
+    tools: list[str]
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    thinking_tokens: int
+    cost_usd: float
+    partial: bool
+    unaccounted: str
+    error: str
+    first_byte: float
+    first_token: float
+    total: float
+    request_id: str
+
+
+def sum_by(db: apsw.Connection, by: str, since: str) -> list[Sums]:
+    """The groups from the day `since` on (empty: all). `by` is a column of the sums, or tool."""
+    if by == "tool":
+        return _by_tool(db, since)
+    for table, column, order in (
+        ("day_total", "day", "day DESC"),
+        ("day_total", "model", "sum(cost) DESC, sum(requests) DESC"),
+        ("day_total", "account", "sum(cost) DESC, sum(requests) DESC"),
+        ("day_total", "kind", "sum(cost) DESC, sum(requests) DESC"),
+        ("total", "session", "max(day) DESC, sum(cost) DESC"),
+        ("total", "agent", "max(day) DESC, sum(cost) DESC"),
+    ):
+        if column == by:
+            rows = db.execute(
+                f"SELECT {column}, {_SUMS} FROM {table} WHERE day >= ? GROUP BY {column} ORDER BY {order}", (since,)
+            )
+            return [_dollars(row) for row in rows]
+    raise ValueError(by)
+
+
+def _by_tool(db: apsw.Connection, since: str) -> list[Sums]:
+    rows = db.execute(
+        "SELECT tool, sum(requests), sum(input), sum(output), sum(cache_read), sum(cache_write_5m + cache_write_1h), 0,"
+        " sum(cost), 0, 0, 0, 0 FROM tool_total WHERE day >= ? GROUP BY tool ORDER BY sum(cost) DESC, sum(requests) DESC",
+        (since,),
+    )
+    return [_dollars(row) for row in rows]
+
+
+def sum_all(db: apsw.Connection, since: str) -> Sums:
+    """Everything from the day `since` on."""
+    row = db.execute(f"SELECT '', {_SUMS} FROM day_total WHERE day >= ?", (since,)).fetchone()
+    return _dollars(row) if row and row[1] is not None else NOTHING
+
+
+def list_limits(db: apsw.Connection) -> list[Limit]:
+    """The windows of all accounts, those told last first."""
+    rows = db.execute(
+        "SELECT account, name, used, status, reset_ms, seen_ms FROM window ORDER BY seen_ms DESC, name LIMIT 20"
+    )
+    return [Limit(*row) for row in rows]
+
+
+_TALK: Final = (
+    "id, session, account, first_ms, last_ms, requests, input, output, cache_read, cache_write_5m + cache_write_1h,"
+    " cost / 1e9"
+)
+
+
+def list_talks(db: apsw.Connection, since_ms: int, limit: int) -> list[Talk]:
+    """The conversations that went on after `since_ms`, the newest first."""
+    rows = db.execute(
+        f"SELECT {_TALK} FROM conversation WHERE last_ms >= ? ORDER BY last_ms DESC LIMIT ?", (since_ms, limit)
+    )
+    return [Talk(*row) for row in rows]
+
+
+def find_talks(db: apsw.Connection, beginning: str) -> list[Talk]:
+    """The conversation of that id, or up to nine whose ids begin so."""
+    found = [Talk(*row) for row in db.execute(f"SELECT {_TALK} FROM conversation WHERE id = ?", (beginning,))]
+    if found:
+        return found
+    rows = db.execute(
+        f"SELECT {_TALK} FROM conversation WHERE id >= ? AND id < ? ORDER BY id LIMIT 9",
+        (beginning, beginning + chr(0x10FFFF)),
+    )
+    return [Talk(*row) for row in rows]
+
+
+def list_strands(db: apsw.Connection, conversation: str) -> list[Strand]:
+    """Its agents' branches in the order of their begin, at most 500."""
+    rows = db.execute(
+        "SELECT r.agent, max(r.parent_agent), r.branch, coalesce(b.origin, 0), max(r.linked = 'content'),"
+        " min(r.started_ms), max(r.started_ms + max(0, cast(r.total_ms AS INTEGER))), count(*), sum(r.input),"
+        " sum(r.output), sum(r.cache_read), sum(r.cache_write_5m + r.cache_write_1h),"
+        " coalesce(sum(r.cost), 0) / 1e9"
+        " FROM request r LEFT JOIN branch b"
+        " ON b.conversation = r.conversation AND b.agent = r.agent AND b.name = r.branch"
+        " WHERE r.conversation = ? AND r.kind != 'other' GROUP BY r.agent, r.branch ORDER BY min(r.row) LIMIT 500",
+        (conversation,),
+    )
+    return [Strand(row[0], row[1], row[2], row[3], bool(row[4]), *row[5:]) for row in rows]
+
+
+def list_turns(db: apsw.Connection, conversation: str, limit: int) -> list[Turn]:
+    """Its newest requests, the oldest of them first."""
+    rows = db.execute(
+        "SELECT row, started_ms, agent, branch, coalesce(parent, 0), kind, model, status, outcome, stop_reason, tools,"
+        " input, output, cache_read, cache_write_5m + cache_write_1h, thinking, coalesce(cost, 0) / 1e9,"
+        " partial, unaccounted, error, first_byte_ms, first_token_ms, total_ms, request_id FROM request"
+        " WHERE conversation = ? ORDER BY row DESC LIMIT ?",
+        (conversation, limit),
+    )
+    turns = [Turn(*row)._replace(tools=row[10].split("\n") if row[10] else [], partial=bool(row[17])) for row in rows]
+    return turns[::-1]
+
+
+def _dollars(row: tuple[object, ...]) -> Sums:
+    found = Sums(*row)  # type: ignore[arg-type]  # the columns of the statements above
+    return found._replace(cost_usd=found.cost_usd / NANO)

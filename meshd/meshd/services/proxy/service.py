@@ -1,0 +1,226 @@
+"""The proxy as it runs: its listener, its connections, its recorder and its database."""
+
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import apsw
+import trio
+
+from mesh_protocol.io.sqlite import Database
+from mesh_protocol.wire.errors import MeshError
+from meshd.log import Word, get_logger
+from meshd.seams import Seams
+from meshd.services.proxy.budgets import Budgets
+from meshd.services.proxy.entries import Marker, Reading
+from meshd.services.proxy.follower import Follower
+from meshd.services.proxy.guards import Guards
+from meshd.services.proxy.pricefile import PriceFile
+from meshd.services.proxy.recorder import Recorder
+from meshd.services.proxy.relay import Relay, Surroundings
+from meshd.services.proxy.schema import APPLICATION_ID, MIGRATIONS
+from meshd.services.proxy.settings import DEFAULT_UPSTREAM, Settings, parse_upstream
+from meshd.services.proxy.store import read_settings, write_settings
+from meshd.services.proxy.upstreams import Door, keep_alive
+
+log = get_logger("proxy")
+
+T = TypeVar("T")
+
+MAX_CONNECTIONS: Final = 1024
+DRAIN_S: Final = 2.0
+"""How long the end of the daemon waits for what has ended to be recorded."""
+BACKLOG: Final = 1024
+RETRY_S: Final = 30.0
+"""How long after a port was found taken it is tried again."""
+
+
+class Service:
+    """Made when the proxy is first used. `run` serves whenever it is on; `turn_on` and `turn_off` switch it."""
+
+    def __init__(
+        self,
+        path: Path,
+        seams: Seams,
+        store_key: bytes,
+        failed: Callable[[str, BaseException], str],
+        make_context: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+    ) -> None:
+        self._seams = seams
+        self._store_key = store_key
+        self._failed = failed
+        self._make_context = make_context
+        self.prices = PriceFile(path.parent)
+        self.db = Database(
+            path,
+            application_id=APPLICATION_ID,
+            migrations=MIGRATIONS,
+            worker=seams.worker("proxy.db"),
+            reached=seams.reached,
+        )
+        mark = Marker(store_key)
+        self.recorder = Recorder(
+            self.db, seams.clock, seams.threads, store_key, lambda: Reading(self.prices.current(), mark)
+        )
+        self.budgets = Budgets(self.db, seams.clock)
+        self.follower = Follower(self.db, seams, self.prices.current)
+        self.settings = read_settings(self.db.reader) or Settings(False, DEFAULT_UPSTREAM, 0, b"")
+        self.trouble = ""
+        """Why it is not listening although it is on."""
+        self._changed = trio.Event()
+        self._bound: socket.socket | None = None
+        self._relays: set[Relay] = set()
+        self._around: Surroundings
+
+    @property
+    def connections(self) -> int:
+        return len(self._relays)
+
+    @property
+    def url(self) -> str:
+        """What a client is given as its base URL. A secret."""
+        return self.settings.url(self._store_key)
+
+    async def run(self) -> None:
+        """Serve while it is on, for ever. What has ended is recorded before this does."""
+        try:
+            async with trio.open_nursery() as nursery:
+                recording = trio.CancelScope(shield=True)
+                nursery.start_soon(self._record, recording)
+                nursery.start_soon(self.follower.run)
+                try:
+                    await self._serve()
+                finally:
+                    with trio.CancelScope(shield=True), trio.move_on_after(DRAIN_S):
+                        await self.recorder.drained()
+                    recording.cancel()
+        finally:
+            if self._bound is not None:
+                self._bound.close()
+            self.db.close()
+
+    async def ask(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Read the record in a thread, on a connection of its own: a question may take as long as it has to."""
+        return await self._seams.threads(partial(_read, self.db.path, work))
+
+    async def turn_on(self, upstream: str, port: int, *, new_token: bool) -> Settings:
+        """Listen, and remember it. What is not given stays as it was. Raises `MeshError`."""
+        old = self.settings
+        wanted = parse_upstream(upstream or old.upstream).url
+        salt = self._seams.rng(16) if new_token or not old.salt else old.salt
+        if not old.on or self.trouble or (port and port != old.port):
+            bound = listen(port or old.port)
+            if self._bound is not None:
+                self._bound.close()
+            self._bound = bound
+            port = bound.getsockname()[1]
+        settings = Settings(True, wanted, port or old.port, salt)
+        await self._switch(settings)
+        return settings
+
+    async def turn_off(self) -> None:
+        """Take no more requests. What is under way is answered to its end."""
+        old = self.settings
+        await self._switch(Settings(False, old.upstream, old.port, old.salt))
+
+    async def _switch(self, settings: Settings) -> None:
+        await self.db.write(lambda tx: write_settings(tx, settings))
+        self.settings = settings
+        self.trouble = ""
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+
+    async def _record(self, scope: trio.CancelScope) -> None:
+        with scope:
+            await self.recorder.run()
+
+    async def _serve(self) -> None:
+        async with trio.open_nursery() as relays:
+            while True:
+                changed = self._changed
+                if self.settings.on:
+                    await self._listen(relays, changed)
+                else:
+                    await changed.wait()
+
+    async def _listen(self, relays: trio.Nursery, changed: trio.Event) -> None:
+        """Until it is off, or listens elsewhere. A new upstream or token is taken on without a gap."""
+        bound, self._bound = self._bound, None
+        try:
+            self._settle()
+            bound = bound or listen(self.settings.port)
+        except MeshError as error:  # the port was taken while the daemon was away
+            self.trouble = error.message
+            log.warning("the proxy cannot listen", code=Word(error.code))
+            with trio.move_on_after(RETRY_S):
+                await changed.wait()
+            return
+        self.trouble = ""
+        with closing(bound):
+            listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(self._accept, listener, relays)
+                await changed.wait()
+                while self.settings.on and self._bound is None:
+                    changed = self._changed
+                    self._settle()
+                    self._finish_relays()
+                    await changed.wait()
+                accepting.cancel_scope.cancel()
+        self._finish_relays()
+
+    def _settle(self) -> None:
+        """What the connections from now on are judged by, and where they go."""
+        settings = self.settings
+        door = Door(parse_upstream(settings.upstream), self._make_context)
+        guards = Guards.of(settings.token(self._store_key), settings.port)
+        self._around = Surroundings(guards, door, self.recorder, self.budgets.gate)
+
+    def _finish_relays(self) -> None:
+        for relay in list(self._relays):
+            relay.finish_soon()
+
+    async def _accept(self, listener: trio.SocketListener, relays: trio.Nursery) -> None:
+        await trio.serve_listeners(self._serve_one, [listener], handler_nursery=relays)
+
+    async def _serve_one(self, client: trio.SocketStream) -> None:
+        if len(self._relays) >= MAX_CONNECTIONS:
+            log.warning("too many connections of the proxy", connections=len(self._relays))
+            await trio.aclose_forcefully(client)
+            return
+        keep_alive(client)
+        relay = Relay(client, self._around)
+        self._relays.add(relay)
+        try:
+            await relay.run()
+        except* Exception as group:  # noqa: BLE001 - one bad connection must not end its neighbours
+            self._failed("a connection of the proxy", group)
+        finally:
+            self._relays.discard(relay)
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on loopback; 0 takes a free port. Raises `MeshError("port_taken")`."""
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", port))
+        bound.setblocking(False)
+        bound.listen(BACKLOG)
+    except OSError as error:
+        bound.close()
+        raise MeshError("port_taken", port=port, why=error.strerror or "") from None
+    return bound
+
+
+def _read(path: Path, work: Callable[[apsw.Connection], T]) -> T:
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        db.set_busy_timeout(5000)
+        return work(db)
+    finally:
+        db.close()

@@ -1,0 +1,49 @@
+"""The proxy's switch, which is all of it that a daemon without a proxy loads."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from meshd.node import Node
+from meshd.paths import Paths
+
+if TYPE_CHECKING:
+    from meshd.services.proxy.service import Service
+
+NAME: Final = "proxy.db"
+
+
+class ProxySwitch:
+    """Loads the service when it is first asked for, or at the start where it was used before."""
+
+    def __init__(self, node: Node, paths: Paths, failed: Callable[[str, BaseException], str]) -> None:
+        self._node = node
+        self._path = paths.data / NAME
+        self._failed = failed
+        self._service: Service | None = None
+        self._wanted = trio.Event()
+
+    async def run(self) -> None:
+        """Serve once it was used; for ever."""
+        if not self.used:
+            await self._wanted.wait()
+        try:
+            await self.service().run()
+        finally:
+            self._service, self._wanted = None, trio.Event()
+
+    @property
+    def used(self) -> bool:
+        """It was switched on at some time."""
+        return self._service is not None or self._path.exists()
+
+    def service(self) -> "Service":
+        """The service, loaded. Call it only from where `run` runs too."""
+        if self._service is None:
+            from meshd.services.proxy.service import Service
+
+            seams, key = self._node.seams, self._node.store_key
+            self._service = Service(self._path, seams, key, self._failed)
+            self._wanted.set()
+        return self._service

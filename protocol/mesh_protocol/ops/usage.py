@@ -1,0 +1,264 @@
+"""What was spent on the API, and the conversations it was spent on, as the proxy recorded them."""
+
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from mesh_protocol.op import Answer, Command, Request, Tier, op
+
+Grouping: TypeAlias = Literal["day", "model", "session", "agent", "account", "kind", "tool"]
+Since = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=32, description="from this day on: 2026-11-21, or today, or 7d for the last seven; default: all"
+    ),
+]
+ConversationId = Annotated[
+    str, msgspec.Meta(min_length=4, max_length=128, description="the conversation's id, or its beginning")
+]
+Rows = Annotated[int, msgspec.Meta(ge=1, le=500, description="how many rows at most")]
+
+
+class UsageRow(Answer, frozen=True):
+    """One group. The input is what was neither read from nor written to a cache; `thinking_tokens` are part of the output.
+
+    `unpriced` requests are not in `cost_usd`: their model has no price here. `partial` ones broke off; `unaccounted` ones
+    succeeded, but what they used could not be read.
+    """
+
+    key: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    thinking_tokens: int
+    cost_usd: float
+    unpriced: int
+    partial: int
+    unaccounted: int
+    failed: int
+
+
+class WindowRow(Answer, frozen=True):
+    """A rate limit of a subscription as the API last told it; `used` is a share of 1, `until_ms` when it begins anew."""
+
+    account: str
+    window: str
+    used: float
+    status: str
+    until_ms: int
+    seen_ms: int
+
+
+class UsageAnswer(Answer, frozen=True):
+    """The totals, and a row for each group. `more` groups are in the totals alone. `trouble` says what is not recorded."""
+
+    by: str
+    since: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    thinking_tokens: int
+    cost_usd: float
+    unpriced: int
+    partial: int
+    unaccounted: int
+    failed: int
+    rows: list[UsageRow]
+    more: int
+    windows: list[WindowRow]
+    trouble: str
+
+
+@op("usage.show", answer=UsageAnswer, tier=Tier.USER, errors=(), command=Command("usage"))
+class ShowUsage(Request, frozen=True):
+    """Show what was spent: requests, tokens of each class and cost, by day or by what you name.
+
+    By tool, a request that calls two of them counts for both; the totals count it once.
+    """
+
+    by: Annotated[Grouping, msgspec.Meta(description="what to group by")] = "day"
+    since: Since = ""
+    limit: Rows = 100
+
+
+class ConversationRow(Answer, frozen=True):
+    """One conversation. Its id is the session's, where the client names one."""
+
+    id: str
+    session: str
+    account: str
+    first_ms: int
+    last_ms: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    cost_usd: float
+
+
+class ConversationsAnswer(Answer, frozen=True):
+    """The newest first. `more` says that there are older ones."""
+
+    conversations: list[ConversationRow]
+    more: bool
+
+
+@op("usage.conversations", answer=ConversationsAnswer, tier=Tier.USER, command=Command("conversations"))
+class ListConversations(Request, frozen=True):
+    """List the conversations that went through the proxy, the newest first."""
+
+    since: Since = ""
+    limit: Rows = 50
+
+
+class ThreadRow(Answer, frozen=True):
+    """One branch of one agent's history. `agent` is empty for the session itself; `parent_agent` started this one.
+    `origin` is the row of the request that it branches off from, 0 for a beginning; `guessed`: by content alone."""
+
+    agent: str
+    parent_agent: str
+    branch: str
+    origin: int
+    guessed: bool
+    first_ms: int
+    last_ms: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    cost_usd: float
+
+
+class RequestRow(Answer, frozen=True):
+    """One request. `parent` is the row it follows, 0 for none. Times in milliseconds, -1 where they did not come."""
+
+    row: int
+    started_ms: int
+    agent: str
+    branch: str
+    parent: int
+    kind: str
+    model: str
+    status: int
+    outcome: str
+    stop_reason: str
+    tools: list[str]
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    thinking_tokens: int
+    cost_usd: float
+    partial: bool
+    unaccounted: str
+    error: str
+    first_byte: float
+    first_token: float
+    total: float
+    request_id: str
+
+
+class ConversationAnswer(Answer, frozen=True):
+    """A conversation as a tree: threads by agent and branch, and its newest requests, oldest of them first. The sums are
+    the whole conversation's; `more` says that there are earlier requests."""
+
+    id: str
+    session: str
+    account: str
+    first_ms: int
+    last_ms: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    cost_usd: float
+    threads: list[ThreadRow]
+    turns: list[RequestRow]
+    more: bool
+
+
+@op(
+    "usage.conversation",
+    answer=ConversationAnswer,
+    tier=Tier.USER,
+    errors=("not_found", "ambiguous_id"),
+    command=Command("conversation", args=("id",)),
+)
+class ShowConversation(Request, frozen=True):
+    """Show one conversation: its branches, compactions and sub-tasks, each with tokens, cost and time."""
+
+    id: ConversationId
+    limit: Rows = 100
+
+
+class ImportAnswer(Answer, frozen=True):
+    """`messages` were read, `added` of them had not gone through the proxy and are counted now. `following` says whether
+    the transcripts are read on from now on."""
+
+    files: int
+    messages: int
+    added: int
+    following: bool
+
+
+@op(
+    "usage.import",
+    answer=ImportAnswer,
+    tier=Tier.USER,
+    audited=("follow", "stop"),
+    errors=("not_found",),
+    command=Command("usage import", hidden=frozenset({"config"})),
+)
+class ImportUsage(Request, frozen=True):
+    """Count what Claude Code's transcripts tell of sessions that did not use the proxy.
+
+    A message that went through the proxy is not counted again, nor is one that was imported before.
+    """
+
+    config: Annotated[str, msgspec.Meta(max_length=1_024, description="Claude Code's folder")] = ""
+    follow: Annotated[bool, msgspec.Meta(description="and go on doing so, every half minute")] = False
+    stop: Annotated[bool, msgspec.Meta(description="follow them no longer")] = False
+
+
+class DayRow(Answer, frozen=True):
+    """One day. `both` messages are known to the proxy and to the transcripts; the tokens are of those, all classes
+    together, and `difference` is the proxy's less the transcripts'. Side questions, such as a title, are in no transcript.
+    """
+
+    day: str
+    both: int
+    only_proxy: int
+    only_transcripts: int
+    proxy_tokens: int
+    transcript_tokens: int
+    difference: int
+
+
+class ReconcileAnswer(Answer, frozen=True):
+    """The newest day first, and the sum of the differences."""
+
+    days: list[DayRow]
+    difference: int
+
+
+@op(
+    "usage.reconcile",
+    answer=ReconcileAnswer,
+    tier=Tier.USER,
+    command=Command(
+        "usage reconcile",
+        rows="days",
+        columns=("day", "both", "only_proxy", "only_transcripts", "proxy_tokens", "transcript_tokens", "difference"),
+    ),
+)
+class Reconcile(Request, frozen=True):
+    """Hold what the proxy recorded against what the transcripts tell (mesh usage import), day by day."""
+
+    since: Since = "30d"
