@@ -169,13 +169,13 @@ class Sitter:
 
     async def resume(self) -> None:
         """Started again as the same session."""
-        if self.alive or not self.machine.running:
-            return
-        old = self.claude
-        new = Claude(self.machine, old.cwd.rpartition("/")[2], inbox=old.inbox, session_id=old.session_id)
-        new.env = dict(old.env)
-        self.seen += old.seen
         async with self._turn:
+            if self.alive or not self.machine.running:  # two faults may have waited for one turn
+                return
+            old = self.claude
+            new = Claude(self.machine, old.cwd.rpartition("/")[2], inbox=old.inbox, session_id=old.session_id)
+            new.env = dict(old.env)
+            self.seen += old.seen
             self.claude, self.alive = new, True
             await attempt(new.open())
 
