@@ -92,6 +92,7 @@ async def remove(app: "App", mesh: Mesh, bodies: Sequence[Body]) -> Outcome:
         await fetch_prekeys(node, link.greeting.connection, mesh, others)
         await link.membership.append(make)
         # Its own seal lies at the broker too, for a daemon that dies here.
+        node.seams.reached("FP-17")
         await keep_keys(node, mesh, made[-1].keys)
         link.presence.set()
 

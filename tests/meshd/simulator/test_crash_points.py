@@ -54,7 +54,8 @@ def test_every_documented_crash_point_is_somewhere() -> None:
         for file in files - code.get(point, set()):
             path = PLACES[file.split("/")[0]] / file
             assert point in path.read_text(), f"{file} says nothing of {point}"
-    assert set(code) - {"FP-16"} | {"FP-06"} == {*DAEMON, *BROKER}, "the simulator arms what there is"
+    own_stories = {"FP-16", "FP-17"}  # a migration; the turn of an epoch
+    assert set(code) - own_stories | {"FP-06"} == {*DAEMON, *BROKER}, "the simulator arms what there is"
 
 
 @pytest.mark.slow
