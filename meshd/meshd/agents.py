@@ -2,11 +2,15 @@
 
 import hashlib
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from meshd.claude.formats import ClaudeSession
+from meshd.presence import SessionView
 from meshd.processes import Process
 from meshd.store.sessions import SessionRow
+
+if TYPE_CHECKING:
+    from meshd.sessions import Session
 
 CLIENT: Final = "mcp-"
 """How the id of another maker's session begins. Claude Code's ids are UUIDs."""
@@ -36,6 +40,19 @@ def name_of(folder: str) -> str:
     """What a session in a folder is called unless somebody says otherwise: what a name may not hold becomes a dash."""
     plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in os.path.basename(folder))  # noqa: PTH119 - not ours
     return plain[:32].strip("-") or "session"
+
+
+def view_of(session: "Session") -> SessionView:
+    """What peers are told of a session."""
+    return SessionView(
+        name=session.name,
+        status=session.status.word,
+        since_ms=session.status.since_ms,
+        summary=session.summary,
+        role=str(session.profile.get("role", "")),
+        title=str(session.profile.get("title", "")),
+        visible=session.visible,
+    )
 
 
 def _session(pid: int, session_id: str, start: int, folder: str) -> ClaudeSession:

@@ -10,7 +10,7 @@ import trio
 
 from mesh_protocol.envelope import MAX_SESSION
 from mesh_protocol.ids import MeshId
-from meshd.agents import client_of, is_client, name_of, remembered
+from meshd.agents import client_of, is_client, name_of, remembered, view_of
 from meshd.claude.formats import ClaudeSession, is_claude_program
 from meshd.claude.registry import NoSession, Registry, config_dir
 from meshd.endings import lives, wait_end
@@ -31,6 +31,7 @@ POLL_S: Final = 2.0
 MAX_NAME_BYTES: Final = MAX_SESSION - 8
 """Of a name that may get a number behind it; an envelope holds `MAX_SESSION`."""
 REMEMBER_MS: Final = 30 * 24 * 3600 * 1000
+ANNOUNCE_S: Final = 0.1
 LOOK_TRIES: Final = 15
 LOOK_PAUSE_S: Final = 0.2
 """A session starts its tools before it has written its registry entry: asked for 3 s."""
@@ -196,18 +197,7 @@ class Sessions:
 
     def views(self, mesh: Mesh) -> list[SessionView]:
         """What peers are told of the sessions here."""
-        return [
-            SessionView(
-                name=session.name,
-                status=session.status.word,
-                since_ms=session.status.since_ms,
-                summary=session.summary,
-                role=str(session.profile.get("role", "")),
-                title=str(session.profile.get("title", "")),
-                visible=session.visible,
-            )
-            for session in self.in_mesh(mesh.id)
-        ]
+        return [view_of(session) for session in self.in_mesh(mesh.id)]
 
     def address(self, mesh: Mesh, label: str, sender: str = "") -> Address:
         """Who a session label of an arriving message means here. `sender`: the session of this machine that wrote it."""
@@ -280,15 +270,27 @@ class Sessions:
         session.wish = wish or session.wish
         session.ids.add(claude.session_id)
         log.info("session registered", pid=claude.pid, sessions=len(self.live()))
-        self._save(session)
         self._some.set()
         if self._nursery is not None:
             self._nursery.start_soon(self._watch_end, session)
+        if session.foreign and self._nursery is not None:
+            self._nursery.start_soon(self._announce_later, session)
+        else:
+            self._announce(session)
+        return session
+
+    def _announce(self, session: Session) -> None:
+        self._save(session)
         self.look(session)
         self.changed()
         self.node.events.publish("session", name=session.name, alive=True)
         self.arrived(session)
-        return session
+
+    async def _announce_later(self, session: Session) -> None:
+        """Nothing is pushed to it, so what its coming sets off waits until its client has had the first answers."""
+        await trio.sleep(ANNOUNCE_S)
+        if session.alive:
+            self._announce(session)
 
     def _came_before(self, claude: ClaudeSession) -> list[Session]:
         """The session that our relay below it was given because its registry entry came too late; it ends as such."""
