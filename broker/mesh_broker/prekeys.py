@@ -63,10 +63,11 @@ class Prekeys:
             raise MeshError("bad_envelope", why=str(error)) from None
         size = len(batch.pubs)
         left = await self._store.add_onetime(session.box, batch.first_id, size, body, replace=request.replace).wait()
-        return Reply(write_answer(PrekeyStock(left=left)))
+        return Reply(write_answer(PrekeyStock(left=left, next=self._store.next_onetime(session.box))))
 
     async def left(self, session: Session, request: PrekeyLeft, body: bytes) -> Reply:
-        return Reply(write_answer(PrekeyStock(left=self._store.onetime_left(session.box))))
+        store, box = self._store, session.box
+        return Reply(write_answer(PrekeyStock(left=store.onetime_left(box), next=store.next_onetime(box))))
 
     async def take(self, session: Session, request: PrekeyTake, body: bytes) -> Reply:
         wait = self._rate.take((session.room.mesh, session.device))

@@ -91,6 +91,16 @@ async def drop_batch(node: Node, mesh: Mesh, batch: OneTimeBatch) -> None:
     await node.db.write(lambda tx: store.drop_onetime(tx, mesh.id, batch.first_id, last))
 
 
+def hands_out_again(node: Node, mesh: Mesh, following: int) -> bool:
+    """Whether a broker that hands out one-time prekey `following` next, and then the rest of its batch, is about to hand out
+    one that is used or gone: it was restored from a backup. Keys of a batch are handed out in rising order."""
+    if not is_onetime(following):
+        return False
+    last = following - (following - FIRST_ONETIME) % MAX_BATCH + MAX_BATCH - 1
+    reader = node.db.reader
+    return store.is_used(reader, mesh.id, following, last) or store.read_onetime(reader, mesh.id, following) is None
+
+
 def require_fresh(node: Node, made_ms: int) -> None:
     """Raises BadPeerKey for a prekey of another device that is too old to be sealed to, if our clock can tell."""
     if not node.clock_is_off and is_too_old(made_ms, node.now()):

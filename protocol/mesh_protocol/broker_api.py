@@ -205,9 +205,10 @@ class PrekeyPut(Request, frozen=True):
 
 
 class PrekeyStock(Answer, frozen=True):
-    """How many one-time prekeys of the calling device the broker can still hand out."""
+    """How many one-time prekeys of the calling device the broker can still hand out, and the id of the `next`; 0: none."""
 
     left: Count
+    next: Count = 0
 
 
 @op("prekey.add", answer=PrekeyStock, tier=Tier.AGENT, errors=("bad_envelope", "storage_full"))

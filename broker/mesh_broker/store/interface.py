@@ -193,6 +193,9 @@ class Store(Protocol):
     def onetime_left(self, box: int) -> int:
         """One-time prekeys of a device that can still be handed out."""
 
+    def next_onetime(self, box: int) -> int:
+        """The id of the one that is handed out next; 0 when there is none."""
+
     def take_onetime(self, boxes: Sequence[int]) -> Promise[list[Given]]:
         """Hand out one of each device that has any; once this is durable, none of them is ever handed out again."""
 

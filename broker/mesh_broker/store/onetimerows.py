@@ -33,6 +33,13 @@ def count_left(connection: apsw.Connection, box: int) -> int:
     return 0 if row is None else int(row[0])
 
 
+def next_key(connection: apsw.Connection, box: int) -> int:
+    """The id of the key of a device that is handed out next; 0 when there is none."""
+    sql = "SELECT first + given FROM onetime WHERE device = ? ORDER BY no LIMIT 1"
+    row = connection.execute(sql, (box,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
 def take_keys(connection: apsw.Connection, boxes: Sequence[int]) -> Iterator[Given]:
     """Hand out the next key of each device that has one, from its oldest batch."""
     for box in boxes:

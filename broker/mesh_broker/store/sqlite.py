@@ -20,7 +20,7 @@ from mesh_broker.store.interface import (
     Waiting,
 )
 from mesh_broker.store.mailrows import SELECT_ACCEPTED, Tail, accept_mail, release_mail
-from mesh_broker.store.onetimerows import add_batch, count_left, take_keys
+from mesh_broker.store.onetimerows import add_batch, count_left, next_key, take_keys
 from mesh_protocol.crashpoints import Reached, unnoticed
 from mesh_protocol.ids import DeviceId, InviteId, MeshId
 from mesh_protocol.io.sqlite import Database, StorageFailed
@@ -126,6 +126,9 @@ class SqliteStore:
 
     def onetime_left(self, box: int) -> int:
         return count_left(self._database.reader, box)
+
+    def next_onetime(self, box: int) -> int:
+        return next_key(self._database.reader, box)
 
     def take_onetime(self, boxes: Sequence[int]) -> Promise[list[Given]]:
         return self._database.submit(lambda connection: [*take_keys(connection, boxes)])

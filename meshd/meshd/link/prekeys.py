@@ -19,7 +19,16 @@ from meshd.link.greeting import CALL_S
 from meshd.log import Id, Word, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
-from meshd.prekeys import REPLACE_ONETIME_MS, drop_batch, is_due, make_batch, require_fresh, retire, rotate
+from meshd.prekeys import (
+    REPLACE_ONETIME_MS,
+    drop_batch,
+    hands_out_again,
+    is_due,
+    make_batch,
+    require_fresh,
+    retire,
+    rotate,
+)
 from meshd.store.prekeys import newest_onetime
 
 log = get_logger("prekeys")
@@ -143,9 +152,13 @@ class PrekeyLink:
         mesh, now = self.mesh, self.node.now()
         made = newest_onetime(self.node.db.reader, mesh.id)
         old = made > 0 and now - made > REPLACE_ONETIME_MS and not self.node.clock_is_off
-        replace = mesh.replace_onetime or old
         reply = await self.connection.call("prekey.left", {"mesh": mesh.id}, seconds=CALL_S)
-        if not replace and read_answer(PrekeyStock, reply.result).left >= LOW:
+        stock = read_answer(PrekeyStock, reply.result)
+        again = hands_out_again(self.node, mesh, stock.next)
+        if again:
+            log.warning("the broker would hand out one-time prekeys again", mesh=Id(mesh.id))
+        replace = mesh.replace_onetime or old or again
+        if not replace and stock.left >= LOW:
             return
         batch = await make_batch(self.node, mesh)
         self.node.seams.reached("FP-18")

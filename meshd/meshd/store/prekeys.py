@@ -67,6 +67,13 @@ def newest_onetime(db: apsw.Connection, mesh: MeshId) -> int:
     return 0 if row is None or row[0] is None else int(row[0])
 
 
+def is_used(db: apsw.Connection, mesh: MeshId, first: int, last: int) -> bool:
+    """Whether one of the one-time prekeys with ids from `first` to `last` went with a message."""
+    sql = "SELECT EXISTS(SELECT 1 FROM onetime_used WHERE mesh=? AND prekey_id BETWEEN ? AND ?)"
+    ((used,),) = db.execute(sql, (mesh, first, last)).fetchall()
+    return bool(used)
+
+
 def spend_onetime(tx: apsw.Connection, mesh: MeshId, prekey_id: int, use: Use, at_ms: int) -> None:
     """Delete the private half, and keep for which message it went."""
     tx.execute("DELETE FROM onetime WHERE mesh=? AND prekey_id=?", (mesh, prekey_id))

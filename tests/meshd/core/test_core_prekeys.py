@@ -11,6 +11,7 @@ from mesh_protocol.prekeys import FIRST_ONETIME, LOW, MAX_AGE_MS, MAX_BATCH
 from mesh_protocol.wire.codec import decode
 from mesh_protocol.wire.framing import split_message
 from meshd.link.prekeys import PEERS_MS
+from meshd.link.table import LinkState
 from meshd.prekeys import KEEP_CONNECTED_MS, ROTATE_MS, make_batch, make_prekey, retire, rotate, too_old
 from meshd.store.prekeys import Age, read_ages, read_onetime, read_use
 from world.letters import judge, letter, seal, stranger_prekey
@@ -107,6 +108,25 @@ async def test_a_batch_is_added_as_soon_as_few_are_left(world: World) -> None:
     )
     await ann.send("bob", "takes one more", wait="stored")
     await world.until(lambda: stock(world, bob) == LOW - 1 + MAX_BATCH, what="another batch")
+
+
+async def test_a_restored_broker_hands_no_one_time_prekey_out_again_once_its_owner_is_back(world: World) -> None:
+    ann, bob, kept = await acquainted(world)
+    (house,) = world.network.brokers.values()
+    await ann.send("bob", "uses one", wait="stored")
+    await world.settle(PAUSE_S)
+    await world.unplug(bob)
+    ann.mesh().shelf.clear()
+    await house.database.write(lambda tx: tx.execute("UPDATE onetime SET given = 0") and None)
+    await world.plug(bob)
+    await world.until(lambda: bob.mesh().link is LinkState.ONLINE, what="bob is back")
+    await world.settle(PAUSE_S)
+    await ann.send("bob", "asks for another", wait="stored")
+    await world.settle(PAUSE_S)
+    await ann.send("bob", "uses it", wait="stored")
+    onetime = [prekey_id for prekey_id in ids_of(kept) if prekey_id >= FIRST_ONETIME]
+    assert len(set(onetime)) == len(onetime) == 2
+    assert await bob.read() == ["hello", "uses one", "asks for another", "uses it"]
 
 
 async def test_each_machine_leaves_a_stock_whose_private_halves_it_has(world: World) -> None:
