@@ -87,7 +87,8 @@ def promise(letter: Letter, msg_id: str, now: float) -> None:
 
 
 def refuse(letter: Letter, why: str) -> None:
-    letter.unanswered -= 1
+    """A refusal was answered. One by a daemon whose disk has failed says nothing of what that disk has taken."""
+    letter.unanswered -= "shutting_down" not in why
     if not letter.id:
         letter.refused = why
 
