@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from bench.chain import measure_chain
 from bench.claude import measure_claude
 from bench.commands import measure_commands
+from bench.crypto import measure_crypto
 from bench.figures import Figure, describe_machine, write_results, write_table
 from bench.growth import measure_growth, measure_storm
 from bench.idle import measure_connections, measure_idle
@@ -17,8 +19,10 @@ from bench.install import install
 from bench.latency import measure_latency
 from bench.load import measure_load
 from bench.machines import two_machines
-from bench.proxy import measure_proxy, measure_record
+from bench.proxy import measure_proxy
+from bench.record import measure_record
 from bench.relay import measure_relay
+from bench.removals import measure_removals
 from bench.starts import measure_starts
 
 T = TypeVar("T")
@@ -43,6 +47,9 @@ def main() -> int:
         figures += _told("claude code", lambda: measure_claude(bin_folder))
         figures += _told("api proxy", lambda: measure_proxy(bin_folder, folder / "proxy"))
         figures += _told("a million requests", lambda: measure_record(bin_folder, folder / "proxy"))
+        figures += _told("sealing and opening", measure_crypto)
+        figures += _told("a chain of 10,000", measure_chain)
+        figures += _told("a removal among 1,000", lambda: measure_removals(bin_folder, folder / "removals"))
         figures += _told("a hundred devices", lambda: measure_load(bin_folder, folder / "load", 100, 1000))
         figures += _told("two devices", lambda: measure_load(bin_folder, folder / "two", 2, 2000))
         figures += _told("growth", lambda: measure_growth(bin_folder, folder))

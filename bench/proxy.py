@@ -8,7 +8,6 @@ import json
 import os
 import select
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +24,9 @@ import psutil
 from bench.apiload import END, LAST, STAMP
 from bench.figures import Figure, write_table
 from bench.install import install
+from bench.litellm import NotMeasured, open_litellm
 from bench.machines import NotReady, Program, ask, connect, start
+from bench.record import measure_record
 from mesh_protocol.wire.codec import JsonValue
 
 REQUESTS: Final = 1_500
@@ -33,6 +34,8 @@ WARM: Final = 100
 STREAMS: Final = 15
 CONNECTIONS: Final = 16
 RATE_REQUESTS: Final = 8_000
+LOST_REQUESTS: Final = 60_000
+LITELLM_REQUESTS: Final = 500
 MEMORY_REQUESTS: Final = 120_000
 SETTLED: Final = 60_000
 """Requests after which memory is first looked at: what is kept of those before has its bounds."""
@@ -98,7 +101,7 @@ def measure_proxy(bin_folder: Path, folder: Path) -> list[Figure]:
     with open_ways(bin_folder, folder) as ways:
         figures = [*_first_tokens(ways), *_frames(ways), *_rates(ways)]
         _wait_recorded(ways)
-        return [*figures, *_memory(ways)]
+        return [*figures, _lost(ways), *_beside_litellm(ways, folder / "litellm"), *_memory(ways)]
 
 
 @contextmanager
@@ -180,6 +183,32 @@ def _frames(ways: Ways) -> list[Figure]:
     return _added("frame", times, note_limits=False)
 
 
+def _beside_litellm(ways: Ways, folder: Path) -> list[Figure]:
+    """What both proxies add to a first token. In turns of their own: LiteLLM works on after its answers."""
+    name, against = "proxy, added to a first token, p50, again", "LiteLLM's proxy"
+    try:
+        with open_litellm(ways.direct.port, folder) as port:
+            other = Way("LiteLLM", port, "")
+            times = {way.name: _first_token_times(way) for way in (ways.direct, ways.proxy, other)}
+            rates = [_rate(way, LITELLM_REQUESTS) for way in (ways.proxy, other)]
+    except NotMeasured as error:
+        return [Figure(name, 0.0, "ms", 0.0, against, note=f"not measured: {error}")]
+    plain, proxy, its = (median(times[way.name]) for way in (ways.direct, ways.proxy, other))
+    return [
+        Figure(name, proxy - plain, "ms", its - plain, against),
+        Figure("proxy, requests at 16 connections, again", rates[0], "/s", rates[1], against),
+    ]
+
+
+def _first_token_times(way: Way) -> list[float]:
+    """Milliseconds, one request after the other."""
+    with way.connect() as connection:
+        times = [
+            _ask(connection, way.request("/v1/messages?beta=true", number))[0] for number in range(LITELLM_REQUESTS)
+        ]
+    return [taken * 1000 for taken in times[LITELLM_REQUESTS // 5 :]]
+
+
 def _added(what: str, times: dict[str, list[float]], *, note_limits: bool) -> list[Figure]:
     """What splice and proxy add to no proxy: the difference of the medians, and of the 99th centiles."""
     centiles = {name: quantiles(found, n=100) for name, found in times.items()}
@@ -218,8 +247,17 @@ def _rates(ways: Ways) -> list[Figure]:
     ]
 
 
-def _rate(way: Way, requests: int) -> float:
-    """Requests a second with so many connections that each ask again at once."""
+def _lost(ways: Ways) -> Figure:
+    """Requests that the record lost at the aim's rate, or at as much of it as this machine has."""
+    before = _wait_recorded(ways)
+    rate = _rate(ways.proxy, LOST_REQUESTS, RATE_AIM)
+    lost = _wait_recorded(ways) - before
+    note = f"{LOST_REQUESTS:,} requests at {rate:,.0f}/s (aim {RATE_AIM:,}/s) on {CONNECTIONS} connections"
+    return Figure("proxy, requests lost to the record", lost, "", LOST_REQUESTS, "requests", 0.0, "value", note)
+
+
+def _rate(way: Way, requests: int, at_most: float = 0.0) -> float:
+    """Requests a second with so many connections that each ask again at once; `at_most` holds them back to that rate."""
     poll = select.epoll()
     connections = {made.fileno(): made for made in (way.connect() for _ in range(CONNECTIONS))}
     tails = dict.fromkeys(connections, b"")
@@ -239,6 +277,8 @@ def _rate(way: Way, requests: int) -> float:
                 tails[number] = b""
                 if sent < requests:
                     sent += 1
+                    if at_most and (early := began + sent / at_most - time.perf_counter()) > 0:
+                        time.sleep(early)
                     connections[number].sendall(way.request("/v1/messages?beta=true", sent))
     took = time.perf_counter() - began
     for connection in connections.values():
@@ -277,74 +317,6 @@ def _count(told: "dict[str, JsonValue]", name: str) -> int:
     value = told[name]
     assert isinstance(value, int)
     return value
-
-
-def measure_record(bin_folder: Path, folder: Path, requests: int = 1_000_000) -> list[Figure]:
-    """`usage --by day` over a million recorded requests of a year, asked of the daemon."""
-    home = folder / "record"
-    (home / "mesh").mkdir(parents=True, mode=0o700)
-    argv = [str(bin_folder / "python"), "-c", _FILL, str(home / "mesh"), str(requests)]
-    subprocess.run(argv, check=True, timeout=900, stdin=subprocess.DEVNULL)
-    daemon = start("meshd", [str(bin_folder / "meshd"), "run"], home)
-    try:
-        with connect(home) as client:
-            times: dict[str, list[float]] = {}
-            for _ in range(15):
-                for by in ("day", "model", "session"):
-                    began = time.perf_counter()
-                    answer = ask(client, "usage.show", {"by": by})
-                    times.setdefault(by, []).append((time.perf_counter() - began) * 1000)
-                    if (found := _count(answer, "requests")) != requests:
-                        raise NotReady(f"{found} requests instead of {requests}")
-    finally:
-        daemon.stop()
-    return [
-        Figure(
-            f"usage by {by}, a million requests",
-            median(found),
-            "ms",
-            100.0,
-            "the aim",
-            1.0 if by == "day" else None,
-        )
-        for by, found in times.items()
-    ]
-
-
-_FILL: Final = """
-import sys, time
-from pathlib import Path
-import apsw, msgspec
-from meshd.services.proxy.schema import APPLICATION_ID, MIGRATIONS
-from meshd.services.proxy.entries import Entry
-from meshd.services.proxy.usage import Tokens
-from meshd.services.proxy.store import add_entries
-folder, count = Path(sys.argv[1]), int(sys.argv[2])
-db = apsw.Connection(str(folder / "proxy.db"))
-db.pragma("journal_mode", "wal")
-db.pragma("synchronous", "off")
-for script in MIGRATIONS:
-    for _ in db.execute(script):
-        pass
-db.pragma("user_version", len(MIGRATIONS))
-db.pragma("application_id", APPLICATION_ID)
-begin = 1_732_000_000_000
-models = ["claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5"]
-def entry(number):
-    started = begin + number * 31_536
-    session = number // 60
-    return Entry(started_ms=started, day=time.strftime("%Y-%m-%d", time.gmtime(started / 1000)), account="key-1",
-        client="claude-cli", session=f"{session:08x}-0000-4000-8000-000000000000", agent=f"a{number % 3}" if number % 5 == 0 else "",
-        parent_agent="", source="header", model=models[number % 3], kind="turn", tokens=Tokens(10, 20, 30, 40, 50), cost=60,
-        stop_reason="end_turn", tools=["Bash"] if number % 2 else [], status=200, outcome="complete", partial=False,
-        unaccounted="", error="", first_byte_ms=1.0, first_token_ms=2.0, total_ms=3.0, request_id="req", message_id="msg",
-        chain=[number.to_bytes(16, "little")], system=b"", continued=False, prompt=b"", started=[], windows=[])
-for start in range(0, count, 20_000):
-    with db:
-        add_entries(db, [(number, entry(number)) for number in range(start, min(count, start + 20_000))])
-db.close()
-(folder / "proxy.db").chmod(0o600)
-"""
 
 
 def main() -> int:

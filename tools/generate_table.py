@@ -97,7 +97,7 @@ def _entry(operation: Operation, command: Command) -> str:
 
 def _choices(hint: object) -> tuple[str, ...]:
     """The values of a Literal in the order of their declaration, which means something; empty: any."""
-    if get_origin(hint) is Annotated:
+    if get_origin(hint) in (Annotated, list):
         return _choices(get_args(hint)[0])
     return tuple(str(value) for value in get_args(hint)) if get_origin(hint) is Literal else ()
 
@@ -109,7 +109,7 @@ def _kind(schema: Mapping[str, object], operation: Operation) -> str:
             return "text"
         case {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}:
             return "targets"
-        case {"type": "array", "items": {"type": "string"}}:
+        case {"type": "array", "items": {"type": "string"} | {"enum": _}}:
             return "texts"
         case {"type": "boolean", "default": False}:
             return "on"

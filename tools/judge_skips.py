@@ -67,13 +67,27 @@ def gets_no_claude(reason: str) -> bool:
     return False
 
 
+def has_old_node(reason: str) -> bool:
+    said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False, timeout=60).stdout
+    return tuple(map(int, re.findall(r"\d+", said)[:2])) < (20, 19)
+
+
+def gets_no_npm_package(reason: str) -> bool:
+    """Tries once more, as for Claude Code."""
+    command = ["npm", "ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund"]
+    folder = ROOT / "tests/javascript"
+    return subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=300).returncode != 0
+
+
 REASONS: Final[Mapping[str, Callable[[str], bool]]] = {
     r"only root can |needs root to ": is_not_root,
     r"(prctl|/proc|a Secret Service) is Linux's": is_not_linux,
     r"(peer credentials of Linux|reads /proc|memory is read through /proc)": is_not_linux,
     r"the other platforms' calls cannot be made here": is_not_linux,
     r"this kernel has no SO_PEERPIDFD": has_no_peer_pidfd,
-    r"(dbus-daemon|gnome-keyring-daemon|systemd-analyze|groff) is not installed": lacks_program,
+    r"(bash|zsh|fish|node|npm|dbus-daemon|gnome-keyring-daemon|systemd-analyze|groff) is not installed": lacks_program,
+    r"node 20\.19 or newer is needed": has_old_node,
+    r"npm could not install what the second implementation needs": gets_no_npm_package,
     r"(no network namespace may be made here|this machine's kernel does not let us unshare )": makes_no_namespace,
     r"(pip could not download claude-agent-sdk|.* does not run: .*MESHD_CLAUDE_BIN)": gets_no_claude,
 }

@@ -19,6 +19,9 @@ MODULES: Final = {
     "cryptography": "cryptography.hazmat.primitives.hpke",
     "keyring": "keyring",
     "segno": "segno",
+    "brotli": "brotli",
+    "zstandard": "zstandard",
+    "PyYAML": "yaml",
 }
 """What of each package the program imports."""
 

@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 from mesh_broker.accepting import Accepting
+from mesh_broker.branches import Branches
 from mesh_broker.chain import Chains
 from mesh_broker.client import CLOSE_GOING_AWAY, CLOSE_POLICY, THIS_PROCESS, Client, PeerInfo
 from mesh_broker.clock import steady
@@ -28,6 +29,7 @@ from mesh_broker.link import BrokerLink, NearLink
 from mesh_broker.live import MAX_LIVE_FRAME, LiveLane
 from mesh_broker.log import Log, write_stderr
 from mesh_broker.mail import Mailboxes
+from mesh_broker.meetings import MAX_FRAME, Meetings
 from mesh_broker.metrics import Metrics
 from mesh_broker.prekeys import MAX_PREKEY, Prekeys
 from mesh_broker.rates import MailRates
@@ -37,8 +39,6 @@ from mesh_broker.store.schema import APPLICATION_ID, MIGRATIONS
 from mesh_broker.store.sqlite import SqliteStore
 from mesh_broker.sweep import Sweeper
 from mesh_protocol.broker_api import (
-    ChainAppend,
-    ChainRead,
     JoinAsk,
     JoinDrop,
     JoinList,
@@ -52,10 +52,10 @@ from mesh_protocol.broker_api import (
     PrekeyLeft,
     PrekeyPut,
     PrekeyTake,
-    SealsAck,
-    SealsRead,
     Stats,
 )
+from mesh_protocol.broker_chain import ChainAppend, ChainBranch, ChainBranches, ChainRead, SealsAck, SealsRead
+from mesh_protocol.broker_meeting import MeetOpen, MeetSay
 from mesh_protocol.crashpoints import Reached, unnoticed
 from mesh_protocol.envelope import MAX_ENVELOPE
 from mesh_protocol.io.connection import Reply
@@ -106,6 +106,7 @@ class Broker:
         self.floor = Floor(self.limits, measure)
         steady_clock = steady(clock, trio.current_time)
         self.rooms = Rooms(store, key, self.limits.kept_records)
+        self._meetings = Meetings(self.limits, trio.current_time)
         self._gate = Gate(
             store,
             self.rooms,
@@ -118,6 +119,7 @@ class Broker:
             trio.current_time,
             rng,
             self.floor.require,
+            self._meetings,
         )
         self._dispatcher = Dispatcher(self._gate.hello, self.limits, trio.current_time)
         self._add_handlers(store, steady_clock)
@@ -131,9 +133,12 @@ class Broker:
     def _add_handlers(self, store: Store, clock: Callable[[], int]) -> None:
         limits, metrics, now, require_room = self.limits, self.metrics, trio.current_time, self.floor.require
         answer = self._dispatcher.answer
-        chains = Chains(store, limits, metrics, now, require_room)
+        branches = Branches(store, limits, metrics, self._key.public, require_room)
+        chains = Chains(store, limits, metrics, now, require_room, branches.settle)
         answer(ChainAppend, chains.append, max_body=MAX_BODY)
         answer(ChainRead, chains.read)
+        answer(ChainBranch, branches.offer, max_body=MAX_BODY)
+        answer(ChainBranches, branches.read)
         answer(SealsRead, chains.read_seals)
         answer(SealsAck, chains.drop_seals)
         prekeys = Prekeys(store, limits, now, require_room)
@@ -158,6 +163,8 @@ class Broker:
         answer(JoinAsk, joins.ask, max_body=MAX_JOIN)
         answer(JoinList, joins.list)
         answer(JoinDrop, joins.drop)
+        answer(MeetOpen, self._meetings.open)
+        answer(MeetSay, self._meetings.say, max_body=MAX_FRAME)
         self._dispatcher.complete()
 
     @property

@@ -4,8 +4,8 @@ The broker verifies every record on its own copy with the same fold as a daemon,
 chain that nobody accepts. It could still lie; daemons verify for themselves.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias
 
 import trio
 
@@ -14,16 +14,8 @@ from mesh_broker.limits import Buckets, Limits
 from mesh_broker.metrics import Metrics
 from mesh_broker.rooms import Room
 from mesh_broker.store.interface import ChainEnd, Growth, Store
-from mesh_protocol.broker_api import (
-    ChainAnswer,
-    ChainAppend,
-    ChainRead,
-    Done,
-    SealsAck,
-    SealsAnswer,
-    SealsRead,
-    TipAnswer,
-)
+from mesh_protocol.broker_api import Done, TipAnswer
+from mesh_protocol.broker_chain import ChainAnswer, ChainAppend, ChainRead, SealsAck, SealsAnswer, SealsRead
 from mesh_protocol.chain import AddMember, Record, decode_body
 from mesh_protocol.ids import DeviceId, InviteId, MeshId
 from mesh_protocol.io.connection import Reply
@@ -41,11 +33,13 @@ DECODE_STEP: Final = 128
 PAGE_BYTES: Final = 256 * 1024
 PAGE_RECORDS: Final = 256
 START: Final = ChainEnd(0, b"", 0, EMPTY_LOG_HEAD)
+Settle: TypeAlias = Callable[[Room, bytes, Sequence[Record], Sequence[EpochSeal]], Awaitable[bool]]
 DONE: Final = Reply(write_answer(Done()))
 
 
 class Chains:
-    """The chain operations of one broker. `require_room` raises `storage_full` while the disk is nearly full."""
+    """The chain operations of one broker. `require_room` raises `storage_full` while the disk is nearly full; `settle`
+    takes an append that ends a fork, and refuses one that a fork forbids."""
 
     def __init__(
         self,
@@ -54,11 +48,13 @@ class Chains:
         metrics: Metrics,
         now: Callable[[], float],
         require_room: Callable[[], None],
+        settle: Settle,
     ) -> None:
         self._store = store
         self._limits = limits
         self._metrics = metrics
         self._require_room = require_room
+        self._settle = settle
         self._rate: Buckets[tuple[MeshId, DeviceId]] = Buckets(limits.append_rate, limits.append_burst, now)
 
     async def append(self, session: Session, request: ChainAppend, body: bytes) -> Reply:
@@ -69,8 +65,12 @@ class Chains:
             raise MeshError("rate_limited", retry_after=round(wait, 3))
         self._require_room()
         records, seals = await read_append(body)
+        if session.recovery and any(record.signer != session.device for record in records):
+            raise MeshError("not_allowed", why="the recovery key appends only what it has signed")
         async with room.appending:
             session.require_right()  # the append we waited for may have removed this device
+            if room.branches and await self._settle(room, request.previous, records, seals):
+                return Reply(write_answer(TipAnswer(tip=room.tip)))
             if request.previous != room.state.head:
                 self._metrics.count("chain_conflicts_total")
                 raise MeshError("chain_conflict")
@@ -168,5 +168,10 @@ def grow(
         devices=[device for device in state.devices if device not in known],
         seals=[(seal.to_device, seal.epoch, seal.encode()) for seal in seals],
         admitted=admitted,
+        gone=[
+            device
+            for device, was in known.items()
+            if was.active and (not state.is_active(device) or state.devices[device].added_seq != was.added_seq)
+        ],
         closed=[invite for invite, was in open_before.items() if was.open and not state.invites[invite].open],
     )

@@ -18,6 +18,7 @@ from mesh_protocol.wire.rpc import NotificationReceived, Peer, RequestReceived
 
 if TYPE_CHECKING:
     from mesh_broker.acks import AckQueue
+    from mesh_broker.meetings import Meeting
     from mesh_broker.rooms import Room
     from mesh_broker.stream import MailStream
     from mesh_broker.turns import Turns
@@ -26,6 +27,8 @@ HELLO_MESSAGE = 16 * 1024
 """Before its hello a connection may send this much at once: the hello, and at most two records of a new mesh."""
 CLOSE_GOING_AWAY = 1001
 CLOSE_POLICY = 1008
+NO_BOX = -1
+"""Of a session that is no device's."""
 CLOSE_REPLACED = 4001
 """A newer connection of the same device took over. In the range that RFC 6455 7.4.2 leaves to applications."""
 
@@ -42,7 +45,8 @@ THIS_PROCESS = PeerInfo("this process", True)
 
 
 class Session:
-    """A connection that proved a key for one mesh: a device's, or with `invite` the key of an open invite."""
+    """A connection that proved a key for one mesh: a device's, with `invite` the key of an open invite, with `meeting` that
+    of a meeting, or the mesh's recovery key. Only a device has a box."""
 
     __slots__ = (
         "acks",
@@ -53,21 +57,32 @@ class Session:
         "device",
         "generation",
         "invite",
+        "meeting",
+        "recovery",
         "room",
         "stream",
         "turns",
     )
 
     def __init__(
-        self, client: "Client", room: "Room", device: DeviceId, box: int, generation: int, invite: InviteId | None
+        self,
+        client: "Client",
+        room: "Room",
+        device: DeviceId,
+        box: int,
+        generation: int,
+        invite: InviteId | None,
+        meeting: "Meeting | None" = None,
     ) -> None:
         self.client = client
         self.room = room
         self.device = device
         self.box = box
-        """The device's box in the store; -1 for an invite."""
+        """The device's box in the store, or `NO_BOX`."""
         self.generation = generation
         self.invite = invite
+        self.meeting = meeting
+        self.recovery = device == room.state.genesis.recovery_pub
         self.asked: DeviceId | None = None
         """The device that asked to be admitted over this connection."""
         self.stream: MailStream | None = None
@@ -78,6 +93,12 @@ class Session:
     def require_right(self) -> None:
         """Raises `not_allowed` when the chain has taken back what the hello proved, or has answered the invite."""
         state = self.room.state
+        if self.recovery:
+            return  # nothing in the chain can take it back
+        if self.meeting is not None:
+            if self.meeting.over or not state.is_active(self.meeting.opener):
+                raise MeshError("not_allowed", why="this meeting is over")
+            return
         if self.invite is None:
             if not state.is_active(self.device):
                 raise MeshError("not_allowed", why="this device is no longer in the mesh")

@@ -2,7 +2,7 @@
 
 A handler is called in the order in which requests arrive and returns an awaitable; what it does before its first await
 keeps that order. Who may call is decided here: a key that said no hello for the mesh may do nothing, an open invite's
-key only what is declared for everybody, a device all of it.
+key only what is declared for everybody, the recovery key a few, a device all of it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,8 +10,10 @@ from typing import Final, TypeAlias, TypeVar
 
 from mesh_broker.client import Client, Session
 from mesh_broker.limits import Buckets, Limits
-from mesh_protocol import broker_api
-from mesh_protocol.broker_api import Hello
+from mesh_protocol import broker_api, broker_chain, broker_meeting
+from mesh_protocol.broker_api import Hello, PrekeyTake
+from mesh_protocol.broker_chain import ChainAppend, ChainRead
+from mesh_protocol.broker_meeting import MeetSay
 from mesh_protocol.ids import DeviceId, MeshId
 from mesh_protocol.io.connection import Reply
 from mesh_protocol.op import Operation, Request, Tier, operation_of, read_request
@@ -26,6 +28,8 @@ Handler: TypeAlias = Callable[[Session, R, bytes], Awaitable[Reply]]
 Greeter: TypeAlias = Callable[[Client, Hello, bytes], Awaitable[Reply]]
 
 MAX_HELLO_BODY: Final = 64 * 1024
+RECOVERY: Final = (ChainRead, ChainAppend, PrekeyTake)
+"""What the recovery key of a mesh may ask for: it has no mailbox, and stands for no device."""
 
 
 class Dispatcher:
@@ -35,7 +39,7 @@ class Dispatcher:
         self._greeter = greeter
         self._rate: Buckets[tuple[MeshId, DeviceId]] = Buckets(limits.call_rate, limits.call_burst, now)
         self._unrated: set[str] = set()
-        self._operations = operations_in([broker_api])
+        self._operations = operations_in([broker_api, broker_chain, broker_meeting])
         self._handlers: dict[str, Callable[[Session, Request, bytes], Awaitable[Reply]]] = {}
         self._listeners: dict[str, Callable[[Session, Request, bytes], None]] = {}
         self._max_body: dict[str, int] = {}
@@ -94,6 +98,10 @@ class Dispatcher:
         session = client.session(MeshId(mesh) if isinstance(mesh, bytes) else MeshId(b""))
         if session.invite is not None and operation.tier > Tier.STATUS:
             raise MeshError("not_allowed", why="an invite's key may only read the chain and ask to join")
+        if session.meeting is not None and operation.request is not MeetSay:
+            raise MeshError("not_allowed", why="the key of a meeting may only say something in it")
+        if session.recovery and operation.request not in RECOVERY:
+            raise MeshError("not_allowed", why="the recovery key may only read the chain and append what it signs")
         session.require_right()
         wait = 0.0 if operation.method in self._unrated else self._rate.take((session.room.mesh, session.device))
         if wait:

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Final
 
 from mesh_broker.chain import START, grow, judge
-from mesh_broker.client import CLOSE_POLICY, CLOSE_REPLACED, Client, Session
+from mesh_broker.client import CLOSE_POLICY, CLOSE_REPLACED, NO_BOX, Client, Session
 from mesh_broker.invites import GRACE_DAYS
 from mesh_broker.limits import DAY_MS, Buckets, Limits, Strikes
 from mesh_broker.log import Log
+from mesh_broker.meetings import Meetings
 from mesh_broker.metrics import Metrics
 from mesh_broker.outbound import notification
 from mesh_broker.rooms import Room, Rooms
@@ -37,7 +38,6 @@ from mesh_protocol.op import write_answer
 from mesh_protocol.pae import BadEncoding, CryptoError, unlst
 from mesh_protocol.wire.errors import MeshError
 
-NO_BOX: Final = -1
 LAST_WORDS_SECONDS: Final = 0.2
 """For the last refusal to go out before the connection ends."""
 
@@ -58,7 +58,9 @@ class Gate:
         now: Callable[[], float],
         rng: Callable[[int], bytes],
         require_room: Callable[[], None],
+        meetings: Meetings,
     ) -> None:
+        self._meetings = meetings
         self._store = store
         self._rooms = rooms
         self._key = key
@@ -177,9 +179,14 @@ class Gate:
 
     async def _admit(self, client: Client, room: Room, request: Hello) -> Session:
         """The session that a genuine hello opens. Raises what forbids it."""
+        if request.meet:
+            return self._meetings.admit(client, room, DeviceId(request.device))
         if request.invite:
             return self._admit_invite(client, room, request)
         device = DeviceId(request.device)
+        if device == room.state.genesis.recovery_pub:
+            self._log.info("recovery", mesh=room.mesh, address=client.peer.address)
+            return Session(client, room, device, NO_BOX, 0, None)
         if not room.state.is_active(device):
             raise MeshError("broker_refused", why="this device is not in the mesh")
         box = room.box(device)
@@ -202,7 +209,7 @@ class Gate:
         if older is not None and older.invite == invite.invite_id:
             session.asked = older.asked  # the same key on the same connection: it may see how its request ended
         if not invite.open and not (session.asked and room.state.is_active(session.asked)):
-            raise MeshError("invite_used")
+            raise MeshError("invite_used" if invite.uses >= invite.max_uses else "invite_closed")
         if self._clock() > invite.expires_ms + GRACE_DAYS * DAY_MS:
             raise MeshError("invite_expired", when="long ago")
         return session
@@ -232,6 +239,7 @@ class Gate:
             server_ms=words.server_ms,
             sig=sign_broker_hello(words, self._key),
             tip=room.tip,
+            branches=len(room.branches),
         )
         return Reply(write_answer(answer))
 

@@ -1,6 +1,6 @@
 """The invite mailbox: requests to join wait here until a signer's daemon answers them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from mesh_broker.chain import DONE
@@ -9,7 +9,19 @@ from mesh_broker.limits import DAY_MS, Buckets, Limits
 from mesh_broker.metrics import Metrics
 from mesh_broker.outbound import notification
 from mesh_broker.store.interface import Store
-from mesh_protocol.broker_api import JOIN_REQUEST, JoinAnswer, JoinAsk, JoinDrop, JoinList, JoinListAnswer, JoinPush
+from mesh_protocol.broker_api import (
+    JOIN_DENIED,
+    JOIN_GONE,
+    JOIN_REQUEST,
+    JoinAnswer,
+    JoinAsk,
+    JoinDeniedPush,
+    JoinDrop,
+    JoinGonePush,
+    JoinList,
+    JoinListAnswer,
+    JoinPush,
+)
 from mesh_protocol.invite import open_join_request
 from mesh_protocol.io.connection import Reply
 from mesh_protocol.op import write_answer
@@ -64,7 +76,7 @@ class Joins:
         number = await promise.wait()
         session.asked = asked.device
         self._metrics.count("joins_total")
-        signers = [room.sessions[device] for device in room.state.signers if device in room.sessions]
+        signers = self._signers(session)
         frame = notification(JOIN_REQUEST, JoinPush(mesh=room.mesh, id=number), body)
         for signer in signers:
             signer.client.outbound.must(frame)
@@ -78,5 +90,20 @@ class Joins:
 
     async def drop(self, session: Session, request: JoinDrop, body: bytes) -> Reply:
         session.require_signer()
-        await self._store.drop_join(session.room.mesh, request.id).wait()
+        room = session.room
+        if request.denied:
+            denied = await self._store.deny_join(room.mesh, request.id).wait()
+            told = notification(JOIN_DENIED, JoinDeniedPush(mesh=room.mesh))
+            for guest in [each for each in room.invited if denied is not None and each.asked == denied]:
+                guest.client.outbound.must(told)
+        else:
+            await self._store.drop_join(room.mesh, request.id).wait()
+        gone = notification(JOIN_GONE, JoinGonePush(mesh=room.mesh, id=request.id))
+        for other in self._signers(session):
+            if other is not session:
+                other.client.outbound.must(gone)
         return DONE
+
+    def _signers(self, session: Session) -> Sequence[Session]:
+        room = session.room
+        return [room.sessions[device] for device in room.state.signers if device in room.sessions]

@@ -91,6 +91,13 @@ class Limits:
     join_rate: float = 5 / 60
     """Requests to join a second from one address. Not applied to this machine."""
     join_burst: int = 5
+    meet_rate: float = 10 / 60
+    """Sides of meetings that enter, a second from one address. Not applied to this machine."""
+    meet_burst: int = 10
+    meet_seconds: float = 600.0
+    """How long two devices of one person may take to meet."""
+    meetings: int = 1000
+    """Meetings at once, of all meshes."""
     join_waiting: int = 64
     """Join requests of one mesh that wait at once."""
 

@@ -22,6 +22,8 @@ COUNTERS: Final[Mapping[str, str]] = {
     "live_shed_total": "live frames dropped because a subscriber was slow",
     "chain_appends_total": "appends to membership chains",
     "chain_conflicts_total": "appends that lost against another",
+    "chain_branches_total": "other histories of a chain that were taken in",
+    "chain_switches_total": "chains that a resolve replaced by another history",
     "joins_total": "join requests taken",
     "failures_total": "unexpected exceptions",
 }

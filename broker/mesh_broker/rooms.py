@@ -3,22 +3,20 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import trio
 
 from mesh_broker.client import Session
+from mesh_broker.forking import VERIFY_STEP, weigh
 from mesh_broker.outbound import notification
 from mesh_broker.store.interface import ChainEnd, Store
 from mesh_protocol.broker_api import TIP, TipPush
 from mesh_protocol.chain import Record
+from mesh_protocol.forks import Frozen
 from mesh_protocol.ids import DeviceId, MeshId
 from mesh_protocol.keys import SigningKey
 from mesh_protocol.members import ChainState, extend, settled
 from mesh_protocol.tip import TipRef, sign_tip
-
-VERIFY_STEP: Final = 64
-"""Records verified in one go, about 4 ms; others get their turn between."""
 
 
 class Room:
@@ -31,6 +29,10 @@ class Room:
         self.invited: set[Session] = set()
         self.channels: dict[bytes, dict[Session, None]] = {}
         self.pins = 0
+        self.branches: dict[bytes, Record] = {}
+        """Records of other histories, by hash."""
+        self.frozen = False
+        """They stand against the chain, and no resolve has chosen."""
         self._key = key
         self._store = store
         self._boxes: dict[DeviceId, int] = {}
@@ -44,7 +46,7 @@ class Room:
 
     def announce(self) -> None:
         """Push the tip to every connection of the mesh."""
-        frame = notification(TIP, TipPush(mesh=self.mesh, tip=self.tip))
+        frame = notification(TIP, TipPush(mesh=self.mesh, tip=self.tip, branches=len(self.branches)))
         for session in (*self.sessions.values(), *self.invited):
             session.client.outbound.tip(self.mesh, frame)
 
@@ -69,7 +71,9 @@ class Room:
     def attach(self, session: Session) -> Session | None:
         """Let a session in; the one of the same device that it replaces is returned."""
         self.pins += 1
-        if session.invite is not None:
+        if session.meeting is not None:
+            return None  # not of the mesh: it is told nothing of it
+        if session.invite is not None or session.recovery:
             self.invited.add(session)
             return None
         older = self.sessions.get(session.device)
@@ -85,6 +89,8 @@ class Room:
         self.subscribe(session, frozenset())
         if session.stream is not None:
             session.stream.stop()
+        if session.meeting is not None:
+            session.meeting.leave(session)
 
     def subscribe(self, session: Session, channels: frozenset[bytes]) -> None:
         """Replace the channels of a session."""
@@ -147,7 +153,11 @@ class Rooms:
             after = 0 if state is None else state.seq
             if after == end.seq:
                 assert state is not None
-                return Room(mesh, state, end, self._key, self._store)
+                room = Room(mesh, state, end, self._key, self._store)
+                room.branches = {record.hash: record for record in map(Record.decode, self._store.branch(mesh))}
+                if room.branches:
+                    room.frozen = isinstance((await weigh(self._store, mesh, room.branches)).result, Frozen)
+                return room
             page = [Record.decode(data) for data in self._store.records(mesh, after, VERIFY_STEP, 2**31)]
             state = extend(state, page[: settled(page)])  # a page may end inside an append
             await trio.lowlevel.checkpoint()

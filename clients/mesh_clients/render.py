@@ -48,6 +48,11 @@ def block(row: "dict[str, JsonValue]", name: str) -> str:
     return clean_text(value) if isinstance(value, str) else ""
 
 
+def standing(row: "dict[str, JsonValue]") -> str:
+    """What stands behind a sender's name: whether the person has compared his keys, and they are still the same."""
+    return {"verified": " (verified)", "changed": " (keys changed)"}.get(word(row, "verified"), "")
+
+
 def show_value(name: str, value: "JsonValue") -> str:
     """A value as a person reads it; `name` tells times (``*_ms``) from numbers."""
     if isinstance(value, bool):

@@ -11,6 +11,7 @@ from typing import Final
 
 from meshd import hardening, instance, paths
 from meshd.config import Config, load_config
+from meshd.keys.passphrase import Given, read_given
 from meshd.log import RotatingFile, catch_uncaught, configure, get_logger, write_stderr
 from meshd.refusal import NO_ROOM, DiskFull, StartRefused
 
@@ -22,28 +23,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="meshd", description="The mesh daemon of this machine.")
     parser.add_argument("--version", action="version", version=f"meshd {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("run", help="run in the foreground until SIGTERM (people start it with: mesh up)")
-    parser.parse_args(argv)
+    run = commands.add_parser("run", help="run in the foreground until SIGTERM (people start it with: mesh up)")
+    run.add_argument(
+        "--passphrase-fd", type=int, metavar="N", help="read the passphrase of the keys from this open file descriptor"
+    )
+    arguments = parser.parse_args(argv)
     try:
-        return run_daemon()
+        return run_daemon(arguments.passphrase_fd)
     except StartRefused as refused:
         print(f"meshd: {refused}", file=sys.stderr)  # noqa: T201 - the person who started it reads this
         return refused.exit_status
 
 
-def run_daemon() -> int:
+def run_daemon(passphrase_fd: int | None = None) -> int:
     """Take the home, its keys and its database, and serve until SIGTERM. Raises `StartRefused`."""
     hard = hardening.harden(os.environ, sys.platform)
     where = paths.resolve(os.environ, sys.platform, os.geteuid(), cwd=os.getcwd())  # noqa: PTH109
     try:
-        return _run_at(where, hard)
+        return _run_at(where, hard, passphrase_fd)
     except OSError as error:
         if error.errno in NO_ROOM:
             raise DiskFull(where.data) from error
         raise
 
 
-def _run_at(where: paths.Paths, hard: hardening.Hardening) -> int:
+def _run_at(where: paths.Paths, hard: hardening.Hardening, passphrase_fd: int | None) -> int:
     place = paths.prepare(where)
     held = instance.hold(where, VERSION)
     try:
@@ -56,20 +60,20 @@ def _run_at(where: paths.Paths, hard: hardening.Hardening) -> int:
         catch_uncaught()
         listener = instance.bind_socket(held, place, os.urandom)
         try:
-            return _serve(where, config, hard, listener)
+            return _serve(where, config, hard, listener, read_given(passphrase_fd, os.environ, _clock))
         finally:
             listener.close()
     finally:
         held.release()
 
 
-def _serve(where: paths.Paths, config: Config, hard: hardening.Hardening, listener: socket.socket) -> int:
+def _serve(where: paths.Paths, config: Config, hard: hardening.Hardening, listener: socket.socket, given: Given) -> int:
     import trio  # after the lock and the socket: a second daemon, or a wrong home, is refused without its 60 ms
 
     from meshd.serving import serve
 
     os.chdir("/")
-    status: int = trio.run(serve, where, config, hard, listener, VERSION, _clock, _told)
+    status: int = trio.run(serve, where, config, hard, listener, VERSION, _clock, _told, given)
     return status
 
 

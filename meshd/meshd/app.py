@@ -16,23 +16,31 @@ from mesh_protocol.io.sqlite import Database, Pending
 from mesh_protocol.registry import load_operations
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import RequestReceived
+from meshd import details, standings
 from meshd.audience import Writer, addresses
 from meshd.audit import Audit
 from meshd.brokers import Brokers
 from meshd.claude.inbox import Inboxes
 from meshd.config import Config
 from meshd.deliver.ladder import Ladder
+from meshd.details import Details
 from meshd.embedded import Embedded
 from meshd.failure import first_error
+from meshd.gathering import Shipments
 from meshd.groups import Groups
+from meshd.guarding import Guard
 from meshd.hardening import Hardening
 from meshd.inbox import Address, Inbox
+from meshd.keys.argon2 import stretch
 from meshd.keys.identity import Identity
 from meshd.keys.states import KeysNotReady, KeysRefused
 from meshd.keys.store import KeyStore
 from meshd.launches import Launches
+from meshd.leaving import Leaving
+from meshd.link.mailbox import keep_heard
 from meshd.link.meshlink import LinkParts, MeshLink
 from meshd.link.table import LinkState
+from meshd.linking import Linking
 from meshd.local.dispatch import Dispatch, load_handlers
 from meshd.local.mcp_pipe import open_pipe
 from meshd.local.server import Client, Server
@@ -41,15 +49,19 @@ from meshd.mesh import Mesh
 from meshd.meshmaking import MeshMaking
 from meshd.node import Node
 from meshd.outbox import Outbox
+from meshd.ownnotes import OwnNotes
 from meshd.paths import Paths
 from meshd.presence import PresenceBoard
 from meshd.processes import ProcessTable
 from meshd.profiles import Profiles
+from meshd.prompts.folder import NAME as PROMPTS
+from meshd.prompts.folder import PromptFolder
 from meshd.reading import Reading, store_local
 from meshd.refusal import StartRefused
 from meshd.seams import Seams
 from meshd.services.proxy.switch import ProxySwitch
 from meshd.sessions import Session, Sessions
+from meshd.standings import Standings
 from meshd.store import outbox as sent
 from meshd.store.inbox import expire_receipts, forget_seen
 from meshd.store.meshes import set_meta
@@ -85,11 +97,14 @@ class App:
     processes: ProcessTable
     started_ms: int
     pid: int = field(default_factory=os.getpid)
+    stretch: Callable[[bytes, bytes], bytes] = stretch
+    """Argon2id, in a child process."""
     locked: bool = True
     exit_status: int = 0
     dispatch: Dispatch = field(init=False)
     node: Node = field(init=False)
     audit: Audit = field(init=False)
+    guard: Guard = field(init=False)
     outbox: Outbox = field(init=False)
     voids: Voids = field(init=False)
     inbox: Inbox = field(init=False)
@@ -98,14 +113,22 @@ class App:
     groups: Groups = field(init=False)
     launches: Launches = field(init=False)
     profiles: Profiles = field(init=False)
+    standings: Standings = field(init=False)
+    details: Details = field(init=False)
     ladder: Ladder = field(init=False)
     board: PresenceBoard = field(init=False)
     brokers: Brokers = field(init=False)
     making: MeshMaking = field(init=False)
+    linking: Linking = field(init=False)
+    leaving: Leaving = field(init=False)
+    shipments: Shipments = field(init=False)
     proxy: ProxySwitch = field(init=False)
+    prompts: PromptFolder = field(init=False)
     db: Database = field(init=False)
     take_identity: Callable[[Identity], Awaitable[Identity]] = field(init=False)
     """Holds opened keys against the database and counts the start."""
+    keys_changing: trio.Lock = field(default_factory=trio.Lock)
+    """Held while the key store is at work in a thread."""
     _stop: trio.Event = field(default_factory=trio.Event)
     _unlocked: trio.Event = field(default_factory=trio.Event)
     _failures: int = 0
@@ -126,6 +149,7 @@ class App:
         remember_identity(db, identity)
         node = self.node = Node(self.seams, db, identity.device, bytes(identity.store_key), identity.generation)
         self.audit = Audit(node, self.paths.keys)
+        self.guard = Guard(node, self.stretch)
         self.board = PresenceBoard(node)
         self.reading = Reading(node, self._receipts_due)
         self.sessions = Sessions(node, self.processes, os.geteuid(), self._presence_changed, self._session_arrived)
@@ -136,15 +160,29 @@ class App:
         self.outbox = Outbox(node, self._store_local, self.ladder.surfaced, self.config.limits.outbox_rows)
         self.voids = Voids(node, self.outbox.queue)
         self.profiles = Profiles(node, self.groups, self.outbox.queue)
+        self.details = Details(node, self.outbox.queue, self.board.details, lambda: self.brokers.presence_changed())
+        self.standings = Standings(node, self.outbox.queue, self.details.changed)
         self.inbox = Inbox(
-            node, self.outbox, self._addresses, self._receipts_due, self.ladder.surfaced, self.profiles.commit
+            node,
+            self.outbox,
+            self._addresses,
+            self._receipts_due,
+            self.ladder.surfaced,
+            self.profiles.commit,
+            {standings.KIND: self.standings.commit, details.KIND: self.details.commit},
         )
-        parts = LinkParts(node, self.outbox, self.inbox, self.board, self.sessions.views, self.voids)
+        parts = LinkParts(node, self.outbox, self.inbox, self.board, self.sessions.views, self.voids, self._departed)
         embedded = Embedded(self.config.embedded_broker, self.paths.data / "broker")
         self.brokers = Brokers(parts, embedded, self.failed)
         self.making = MeshMaking(node, self.brokers, self.board)
-        self.proxy = ProxySwitch(node, self.paths, self.failed)
+        self.linking = Linking(node.seams.rng, self.failed)
+        self.leaving = Leaving(node, self.brokers, self._forget_mesh)
+        self.shipments = Shipments(node)
+        self.proxy = ProxySwitch(node, self.paths, self.failed, OwnNotes(node, self.outbox, self.sessions).tell_budget)
+        self.prompts = PromptFolder(self.paths.data / PROMPTS, self.seams.threads)
         self.audit.restore()
+        self.guard.restore()
+        self.details.restore()
         node.pins.load(read_pins(db.reader))
         self.making.restore()
         self.sessions.restore()
@@ -156,14 +194,13 @@ class App:
 
     async def unlock(self, passphrase: bytes | None) -> None:
         """Open keys that were locked at the start, and begin to serve. Raises `MeshError`."""
-        try:
-            opened = await self.seams.threads(lambda: self.keystore.unlock(passphrase))
+        async with self.keys_changing:
             if not self.locked:
                 return  # somebody else did it meanwhile
-            identity = await self.take_identity(opened)
-        except (KeysNotReady, KeysRefused, StartRefused) as error:
-            raise MeshError("keys_unavailable", why=str(error)) from None
-        if self.locked:
+            try:
+                identity = await self.take_identity(await self.seams.threads(lambda: self.keystore.unlock(passphrase)))
+            except (KeysNotReady, KeysRefused, StartRefused) as error:
+                raise MeshError("keys_unavailable", why=str(error)) from None
             self._assemble(identity)
             self._unlocked.set()
 
@@ -187,12 +224,17 @@ class App:
         services = (
             self.brokers.embedded.run,
             self.brokers.run,
+            self.leaving.run,
             self.sessions.run,
             self.ladder.run,
             self.inbox.watch_gaps,
             self.profiles.run,
+            self.standings.run,
+            self.details.run,
             self.proxy.run,
+            self.prompts.run,
             self.launches.run,
+            self.linking.run,
             self._sweep,
         )
         async with trio.open_nursery() as nursery:
@@ -225,6 +267,7 @@ class App:
         while True:
             try:
                 await self._end_what_expired()
+                keep_heard(self.node)
             except MeshError as error:
                 log.warning("nothing was swept", code=Word(error.code))
             await trio.sleep(SWEEP_S)
@@ -268,6 +311,14 @@ class App:
         self.launches.arrived(session)
         self.ladder.session_arrived(session)
 
+    def _departed(self, mesh: Mesh) -> None:
+        self.leaving.departed(mesh)
+
+    def _forget_mesh(self, mesh: Mesh) -> None:
+        for part in (self.groups, self.profiles, self.board, self.node.pins):
+            part.forget(mesh.id)
+        self.outbox.queue(mesh.id).reset()
+
     def _addresses(self, mesh: Mesh, label: str) -> list[Address]:
         return addresses(self.sessions, self.groups, mesh, label)
 
@@ -302,7 +353,9 @@ class App:
         return reference
 
     async def wait_link(self, mesh: Mesh, seconds: float) -> MeshLink | None:
-        """The mesh's link once it is online; None if that takes longer."""
+        """The mesh's link once it is online; None if that takes longer, and for a frozen mesh."""
+        if mesh.fork is not None:
+            return None
         with self.node.events.subscribe(frozenset({"link"})) as changes, trio.move_on_after(seconds):
             while mesh.link is not LinkState.ONLINE:
                 await changes.take()

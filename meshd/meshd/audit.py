@@ -16,11 +16,25 @@ import trio
 
 from mesh_protocol.io.sqlite import Pending, StorageFailed
 from mesh_protocol.op import Operation, Request, Tier
-from mesh_protocol.pae import CryptoError
+from mesh_protocol.pae import MAX_INT, CryptoError
 from mesh_protocol.wire.errors import MeshError
-from meshd.audit_entry import BEGUN, FIRST, MAX_ENTRY, Deed, Entry, Known, Walk, read_entry, write_entry
+from meshd.audit_entry import (
+    BEGUN,
+    FIRST,
+    MAX_ENTRY,
+    NOTHING,
+    Broken,
+    Deed,
+    Entry,
+    Known,
+    Walk,
+    hash_entry,
+    read_entry,
+    write_checkpoint,
+    write_entry,
+)
 from meshd.keys.file_backend import KeyDirectory
-from meshd.log import get_logger
+from meshd.log import Word, get_logger
 from meshd.node import Node
 from meshd.store import audit as store
 
@@ -33,6 +47,12 @@ COPY_NAME: Final = "audit"
 """The file beside the keys that holds the newest entry."""
 PORTION: Final = 100
 """Entries that are verified at a time: some 10 ms in a thread."""
+BOUND: Final = 100_000
+"""Entries that are kept: some 40 MB, and the changes of years."""
+SLACK: Final = 1_000
+"""So many more before any are dropped, all at once: they are verified before they go."""
+TAIL: Final = 100
+"""Entries at the end that doctor looks at: some 10 ms."""
 NO_COPY: Final = Known(0, b"none")
 """Stands for what is known of a log whose copy is gone: no log holds it."""
 T = TypeVar("T")
@@ -41,8 +61,11 @@ T = TypeVar("T")
 class Audit:
     """The audit of a daemon whose keys are open; `keys` is the folder that they are in."""
 
-    def __init__(self, node: Node, keys: Path) -> None:
+    def __init__(self, node: Node, keys: Path, bound: int = BOUND, slack: int = SLACK) -> None:
         self._node = node
+        self.bound = bound
+        self.slack = slack
+        self._dropping = False
         self._directory = KeyDirectory(keys)
         self._known: Known | None = None
         self._newest: Entry | None = None
@@ -145,7 +168,56 @@ class Audit:
     async def _write(self, deed: Deed) -> Entry:
         entry = await self._submit(deed).wait()
         await self._copy()
+        await self._drop_oldest()
         return entry
+
+    async def _drop_oldest(self) -> None:
+        """Keep the log within its bound. What goes is verified first: what is wrong with it stays said by the checkpoint."""
+        node = self._node
+        first, last = store.bounds(node.db.reader)
+        if self._dropping or last - first < self.bound + self.slack:
+            return
+        self._dropping = True
+        try:
+            through = last - self.bound
+            broken, since_ms = await self._judge_through(through)
+            replaced = Known(through, store.hash_of(node.db.reader, through) or NOTHING)
+            checkpoint = write_checkpoint(node.key, replaced, node.now(), since_ms, broken)
+            await node.db.write(lambda tx: store.drop_before(tx, checkpoint))
+        except MeshError as error:  # no room: what was done is written all the same, and the next entry tries again
+            log.warning("the audit was not shortened", code=Word(error.code))
+        finally:
+            self._dropping = False
+
+    async def _judge_through(self, through: int) -> tuple[Broken | None, int]:
+        """What is wrong with the entries up to this one, if anything is, and since when there is an audit."""
+        node = self._node
+        walk, after = Walk(node.device, None), 0
+        while rows := [row for row in store.read_after(node.db.reader, after, PORTION) if row[0] <= through]:
+            try:
+                await node.seams.threads(partial(walk.take, rows))
+            except Broken as broken:
+                return broken, walk.since_ms
+            after = rows[-1][0]
+        if walk.count != through:
+            return Broken(walk.count + 1, f"it is missing, and {through + 1} comes next"), walk.since_ms
+        return None, walk.since_ms
+
+    def judge_tail(self) -> int:
+        """Verify the newest entries and the copy; how many entries were written in all. Raises Broken."""
+        rows = store.read_before(self._node.db.reader, MAX_INT, TAIL + 1)[::-1]
+        kept = self.read_copy()
+        noted = store.read_gap(self._node.db.reader)
+        if noted:
+            raise Broken(noted, "the daemon found the log cut before it")
+        if len(rows) <= TAIL:
+            walk = Walk(self._node.device, kept)
+        else:
+            number, data = rows.pop(0)
+            walk = Walk(self._node.device, kept, Known(number, hash_entry(data)))
+        walk.take(rows)
+        walk.finish()
+        return walk.count
 
     def _submit(self, deed: Deed) -> Pending[Entry]:
         node, known = self._node, self._known

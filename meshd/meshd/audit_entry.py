@@ -7,6 +7,10 @@ entry  = PAE("audit-entry", fields) || Ed25519 signature of the device key over 
 
 `previous` is the SHA-256 of the whole entry before (32 zeros for the first), so a signature is covered by what follows it
 (crypto design 2.15). The newest entry is kept a second time beside the keys: that shows a log that was cut off.
+
+A log that is full loses its oldest entries. In the place of the last one that goes stands a checkpoint: an entry of the same
+number whose `previous` is the hash of the one it replaces, so that what follows still follows. It says since when there is
+an audit, and if what it stands for was not whole, at which entry first and why.
 """
 
 from collections.abc import Iterable
@@ -43,6 +47,10 @@ BEGUN: Final = "begun"
 """The outcome of an entry that is written before its action; another one, which names it, follows."""
 FIRST: Final = "audit.begin"
 """The operation of the first entry: since when there is an audit, and at which start of the daemon."""
+CHECKPOINT: Final = "audit.checkpoint"
+"""The operation of an entry that stands at the beginning for all that were dropped."""
+DROPPED: Final = " (and was dropped since)"
+"""Follows why an entry is wrong that is not there any more."""
 GAP: Final = "audit.gap"
 """The operation of an entry with which the daemon itself says that entries were gone which it knew of."""
 
@@ -137,6 +145,16 @@ def read_entry(data: bytes, device: DeviceId) -> Entry:
     return Entry(read_u64(fields[1]), fields[2], deed, data)
 
 
+def write_checkpoint(
+    key: SigningKey, replaced: Known, at_ms: int, since_ms: int, broken: "Broken | None" = None
+) -> Entry:
+    """Sign what stands for `replaced` and all entries before it; `broken`, what was found wrong with them."""
+    found = () if broken is None else (("broken", str(broken.seq)), ("why", broken.why.removesuffix(DROPPED)))
+    target = (("since", str(since_ms)), *found)
+    deed = Deed(at_ms, "daemon", "daemon", CHECKPOINT, "", target, "done")
+    return write_entry(key, Known(replaced.seq - 1, replaced.hash), deed)
+
+
 class Broken(Exception):
     """The log is not what was written. `seq` is the number of the first entry that is wrong or missing."""
 
@@ -149,11 +167,14 @@ class Broken(Exception):
 class Walk:
     """Reads a log from its first entry on, in as many portions as one likes."""
 
-    def __init__(self, device: DeviceId, kept: Entry | None) -> None:
-        """`kept`: the copy of the newest entry beside the keys, None where there is none."""
+    def __init__(self, device: DeviceId, kept: Entry | None, after: Known | None = None) -> None:
+        """`kept`: the copy of the newest entry beside the keys, None where there is none. `after`: an entry that is taken
+        to be right, behind which to begin."""
         self._device = device
         self._kept = kept
-        self.last: Known | None = None
+        self.last = after
+        self.first = 1 if after is None else after.seq + 1
+        """The number of the first entry that is there."""
         self.since_ms = 0
         """When the audit began."""
 
@@ -168,12 +189,17 @@ class Walk:
 
     def _take(self, number: int, data: bytes) -> None:
         expected = self.count + 1
-        if number != expected:
-            raise Broken(expected, f"it is missing, and {number} comes next")
+        begins = self.last is None and number > expected
         try:
             entry = read_entry(data, self._device)
         except CryptoError as error:
-            raise Broken(expected, f"it was changed ({error})") from None
+            why = f"it is missing, and {number} comes next" if number != expected else f"it was changed ({error})"
+            raise Broken(expected, why) from None
+        if begins and entry.deed.operation == CHECKPOINT and entry.seq == number:
+            self._begin_at(entry)
+            return
+        if number != expected:
+            raise Broken(expected, f"it is missing, and {number} comes next")
         if entry.seq != expected:
             raise Broken(expected, f"entry {entry.seq} stands in its place")
         if entry.previous != (self.last.hash if self.last is not None else NOTHING):
@@ -181,8 +207,19 @@ class Walk:
         self._judge(entry)
         self.last = entry.known
 
+    def _begin_at(self, entry: Entry) -> None:
+        """A checkpoint: what it stands for was held against this same rule when it was dropped."""
+        said = dict(entry.deed.target)
+        if "broken" in said:
+            raise Broken(int(said["broken"]), said.get("why", "") + DROPPED)
+        self.last = Known(entry.seq, entry.previous)
+        self.first = entry.seq + 1
+        self.since_ms = int(said["since"])
+
     def _judge(self, entry: Entry) -> None:
         """What a genuine entry says of the log."""
+        if entry.deed.operation == CHECKPOINT:
+            raise Broken(entry.seq, "a checkpoint stands where nothing was dropped")
         if entry.deed.operation == GAP:
             raise Broken(entry.seq, f"the daemon found the log cut before it: {dict(entry.deed.target).get('why', '')}")
         if (entry.seq == 1) is not (entry.deed.operation == FIRST):

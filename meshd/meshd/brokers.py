@@ -63,6 +63,21 @@ class Brokers:
         if driver is not None:
             driver.retry(mesh)
 
+    async def reenter(self, mesh: Mesh) -> None:
+        """Enter the mesh anew: what it is to this machine has changed. Other meshes of its connection are entered anew too."""
+        link = self.link_of(mesh)
+        if link is not None:
+            await link.greeting.connection.aclose("a mesh is entered anew")
+
+    async def remove(self, mesh: Mesh) -> None:
+        """Keep this mesh no longer."""
+        link = self.link_of(mesh)
+        driver = self._drivers.get((mesh.row.broker_key, mesh.row.broker_url))
+        if driver is not None:
+            driver.remove(mesh.id)
+        if link is not None:
+            await link.greeting.connection.aclose("a mesh was left")
+
     def receipts_due(self, mesh: Mesh) -> None:
         link = self.link_of(mesh)
         if link is not None:

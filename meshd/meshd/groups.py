@@ -155,6 +155,10 @@ class Groups:
             of_mesh[device] = heard._replace(profile=_sound(heard.profile))
             self.node.events.publish("groups")
 
+    def forget(self, mesh: MeshId) -> None:
+        """The mesh is left."""
+        self._heard.pop(mesh, None)
+
     def heard(self, mesh: Mesh, device: DeviceId) -> Heard | None:
         """The newest profile of another device that is here; None: it never said anything of groups."""
         return self._heard.get(mesh.id, {}).get(device)

@@ -5,7 +5,7 @@ Judging fails closed, in this order (crypto design 2.6): shape, seen before, pre
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
@@ -20,11 +20,14 @@ from mesh_protocol.io.sqlite import Pending
 from mesh_protocol.keys import CryptoError, verify_prekey
 from mesh_protocol.prekeys import is_onetime
 from mesh_protocol.receipt import MAX_REASON, Bounce
+from mesh_protocol.wire.errors import MeshError
 from meshd.contents import keep_content
 from meshd.doubts import LATE_MS
+from meshd.grants import BLOCK, HOLD, REFUSE, rule
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
+from meshd.notes import NOTES, commit_note
 from meshd.outbox import Outbox
 from meshd.ownmail import own_delivery, own_message
 from meshd.prekeys import find_private, require_fresh, spending
@@ -41,9 +44,8 @@ from meshd.voids import take_void
 log = get_logger("inbox")
 
 HELD: Final = "held by the recipient until he lets it in (mesh held)"
-REFUSED: Final = "the recipient refuses your messages (mesh trust)"
 """What a sender is told of a policy at the other end."""
-OWN_KINDS: Final = frozenset({"receipt", "bounce", "profile", "void"})
+OWN_KINDS: Final = frozenset({"standing", "details", "receipt", "bounce", "profile", "void", "tip_ask", "tip"}) | NOTES
 """What daemons tell each other; sealed to the signed prekey always."""
 MAX_BOUNCES: Final = 256
 BOUNCES_MS: Final = 3_600_000
@@ -53,6 +55,9 @@ BOUNCE_LIFETIME_MS: Final = 7 * 24 * 3600 * 1000
 
 
 AnyOuter: TypeAlias = Outer | GroupOuter
+Mark: TypeAlias = Callable[[apsw.Connection], "Stored"]
+"""Marks an envelope as seen, in the transaction that takes in what it says."""
+TakeNote: TypeAlias = Callable[[Mesh, SignedMessage, Mark], Pending["Stored"]]
 
 
 class Verdict(NamedTuple):
@@ -89,7 +94,7 @@ NOTHING: Final = Stored((), ())
 @dataclass(slots=True, eq=False)
 class Inbox:
     """`addresses` finds everybody here whom a label means, `receipts_due` wakes a mesh's receipts, `surfaced` starts the ladder,
-    `profile` keeps what a device says of its groups."""
+    `profile` keeps what a device says of its groups, `told` what daemons tell each other besides, by kind."""
 
     node: Node
     outbox: Outbox
@@ -97,6 +102,7 @@ class Inbox:
     receipts_due: Callable[[Mesh], None]
     surfaced: Callable[[int], None]
     profile: Callable[[Mesh, SignedMessage], Pending[Stored]]
+    told: Mapping[str, TakeNote]
     _bounces: Counter[DeviceId] = field(default_factory=Counter)
     _bounces_since_ms: int = 0
     _gap: trio.Event = field(default_factory=trio.Event)
@@ -148,6 +154,10 @@ class Inbox:
         if message.to_member != mesh.row.member:
             return Verdict("drop", "meant for another member", outer)
         tip = message.tip
+        if message.kind in ("tip_ask", "tip"):  # what they are about is that the two do not know the same history
+            return Verdict("take", outer=outer, signed=signed)
+        if tip.chain_hash in mesh.branches:  # of before a fork was resolved; its author is in the history that counts
+            return Verdict("take", outer=outer, signed=signed)
         if tip.chain_seq > len(mesh.hashes):
             return Verdict("wait", "its author has a newer chain", outer, signed)
         if tip.chain_seq and mesh.hashes[tip.chain_seq - 1] != tip.chain_hash:
@@ -157,6 +167,8 @@ class Inbox:
     def commit(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Pending[Stored]:
         """Queue the one transaction that makes a judged message ours. Its one-time prekey opens nothing else from now on."""
         pending = self._commit(mesh, outer, signed)
+        if mesh.confirmations.note(outer.from_device, signed.message.tip, mesh.hashes):
+            self.node.events.publish("presence", mesh=mesh.slug)
         if is_onetime(outer.prekey_id):
             mesh.spent = True
             mesh.claims[outer.prekey_id] = Use(outer.from_device, outer.msg_id)
@@ -175,6 +187,10 @@ class Inbox:
                 return self.profile(mesh, signed)
             case "void":
                 return self._commit_void(mesh, outer, signed)
+            case kind if kind in self.told:
+                return self.told[kind](mesh, signed, self._mark_only(mesh, outer))
+            case kind if kind in NOTES:
+                return commit_note(self.node, mesh, signed, self._mark_only(mesh, outer))
             case _:  # of a newer member: verified, noted, and left to a daemon that knows it
                 return self.node.db.submit(self._mark_only(mesh, outer))
 
@@ -202,12 +218,54 @@ class Inbox:
         return work
 
     def _commit_text(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Pending[Stored]:
-        """A row for everybody here whom it means, and one `stored` for all of them."""
+        """A row for everybody here whom it means, and one `stored` for all of them; or what was decided of its sender."""
         message, now, spend = signed.message, self.node.now(), spending(self.node, mesh, outer)
-        addresses = self.addresses(mesh, message.to_session)
+        decided = trust.read_standing(self.node.db.reader, mesh.id, message.from_member)
+        ruling = rule(mesh.state, mesh.row.member, message.from_device, decided, message.to_session)
+        addresses = self.addresses(mesh, ruling.label)
+        rows = self._text_rows(mesh, signed, addresses, attempt=outer.attempt, label=ruling.label, now=now)
+        state, reason = _judge_addresses(addresses)
+        reason = reason or ruling.reason
+        if mesh.note_got(message.from_device, message.stream_seq, now):
+            self._gap.set()
+        reached, before = self.node.seams.reached, mesh.arriving
+
+        def work(tx: apsw.Connection) -> Stored:
+            if before is not None and before.failed:  # it comes again, and this one behind it
+                raise MeshError("storage_full")
+            if not store.mark_seen(tx, message.from_device, message.msg_id, now):
+                return NOTHING
+            spend(tx)
+            set_stream_got(tx, mesh.id, message.from_device, message.stream_seq)
+            if ruling.kind == REFUSE:
+                store.owe_refusal(tx, rows[0], now, ruling.reason)
+                return NOTHING
+            if ruling.kind == BLOCK:  # taken and told of like any other, and for nobody
+                kept = [row._replace(session_key=store.BLOCKED_KEY, person=0) for row in rows]
+            else:
+                kept = rows
+            numbers = [store.add_inbox(tx, row) for row in kept]
+            first = numbers[0]
+            store.owe_receipt(tx, kept[0], first, state=state, at_ms=now, session="", evidence="commit", reason=reason)
+            if ruling.kind == HOLD:
+                trust.hold_rows(tx, numbers, now)
+                store.owe_receipt(tx, rows[0], first, state="held", at_ms=now, session="", evidence="", reason=HELD)
+            reached("FP-12")
+            return Stored((*numbers,), ())
+
+        pending = self.node.db.submit(work)
+        mesh.arriving = pending
+        if ruling.kind == REFUSE:  # nothing is stored, and yet something is to be told
+            pending.settled(lambda: self.receipts_due(mesh))
+        return pending
+
+    def _text_rows(
+        self, mesh: Mesh, signed: SignedMessage, addresses: Sequence[Address], *, attempt: int, label: str, now: int
+    ) -> list[InboxRow]:
+        message = signed.message
         kept = keep_content(message.content_type, message.content)
         content = self.node.seal("inbox", "content", message.from_device + message.msg_id, kept)
-        rows = [
+        return [
             InboxRow(
                 row=0,
                 mesh=mesh.id,
@@ -226,41 +284,14 @@ class Inbox:
                 stored_ms=now,
                 expires_ms=message.expires_ms,
                 content=content,
-                attempt=outer.attempt,
+                attempt=attempt,
                 message_hash=signed.hash,
                 n=0,
                 path="mesh",
-                audience=audience_of(message.to_session),
+                audience=audience_of(label),
             )
             for address in addresses
         ]
-        state, reason = _judge_addresses(addresses)
-        if mesh.note_got(message.from_device, message.stream_seq, now):
-            self._gap.set()
-        reached = self.node.seams.reached
-        policy = trust.read_policy(self.node.db.reader, mesh.id, message.from_member)
-
-        def work(tx: apsw.Connection) -> Stored:
-            if not store.mark_seen(tx, message.from_device, message.msg_id, now):
-                return NOTHING
-            spend(tx)
-            set_stream_got(tx, mesh.id, message.from_device, message.stream_seq)
-            if policy == "refuse":
-                store.owe_refusal(tx, rows[0], now, REFUSED)
-                return NOTHING
-            numbers = [store.add_inbox(tx, row) for row in rows]
-            first = numbers[0]
-            store.owe_receipt(tx, rows[0], first, state=state, at_ms=now, session="", evidence="commit", reason=reason)
-            if policy == "hold":
-                trust.hold_rows(tx, numbers, now)
-                store.owe_receipt(tx, rows[0], first, state="held", at_ms=now, session="", evidence="", reason=HELD)
-            reached("FP-12")
-            return Stored((*numbers,), ())
-
-        pending = self.node.db.submit(work)
-        if policy == "refuse":  # nothing is stored, and yet something is to be told
-            pending.settled(lambda: self.receipts_due(mesh))
-        return pending
 
     def _commit_receipts(self, mesh: Mesh, outer: AnyOuter, signed: SignedMessage) -> Pending[Stored]:
         now = self.node.now()

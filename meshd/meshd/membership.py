@@ -8,10 +8,21 @@ from mesh_protocol.ids import DeviceId
 from mesh_protocol.names import compare_form
 from mesh_protocol.wire.errors import MeshError
 from meshd.mesh import Mesh
+from meshd.node import Node
 
 MAX_CANDIDATES = 10
 MIN_PREFIX = 8
 """Hex digits that begin an id."""
+
+
+def active_mesh(node: Node, wanted: str) -> Mesh:
+    """The mesh of that local name (empty: the default one), which this machine is a member of. Raises `MeshError`."""
+    mesh = node.find_mesh(wanted)
+    if mesh.leaving:
+        raise MeshError("not_allowed", why=f"this machine is leaving {mesh.slug}: its keys are gone already")
+    if not mesh.active:
+        raise MeshError("not_allowed", why=f"this machine is not in {mesh.slug} yet: it waits to be let in")
+    return mesh
 
 
 class Person(NamedTuple):
@@ -50,6 +61,16 @@ def find_person(mesh: Mesh, wanted: str, *states: str) -> Person:
     return named[0]
 
 
+def find_peer(node: Node, slug: str, wanted: str) -> tuple[Mesh, Person]:
+    """A member of now who is somebody else, and his mesh. Raises `MeshError`."""
+    mesh = active_mesh(node, slug)
+    person = find_person(mesh, wanted, "member")
+    if person.member.member_id == mesh.row.member:
+        names = [name for member, name in mesh.names.items() if member != mesh.row.member]
+        raise MeshError("unknown_recipient", target=wanted, candidates=[*names[:MAX_CANDIDATES]])
+    return mesh, person
+
+
 def find_device(mesh: Mesh, prefix: str) -> DeviceId:
     """The active device whose id begins so. Raises `not_found` unless it is exactly one."""
     found = [
@@ -70,3 +91,8 @@ def device_state(device: Device) -> str:
 def describe_device(mesh: Mesh, device: DeviceId) -> str:
     """Its member's name and the beginning of its id."""
     return f"{mesh.name_of(mesh.state.devices[device].member_id)} {device.hex()[:8]}"
+
+
+def count_others(mesh: Mesh) -> int:
+    """Active devices beside this machine's own."""
+    return sum(device.active for device in mesh.state.devices.values()) - 1

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
+
+import trio
 
 from mesh_protocol.chain import Record
 from mesh_protocol.ids import DeviceId, MemberId, MeshId
@@ -11,12 +13,17 @@ from mesh_protocol.members import ChainState, Member, extend
 from mesh_protocol.names import compare_form, member_subject, open_name
 from mesh_protocol.seals import MeshKeys
 from mesh_protocol.tip import TipRef
+from meshd.branches import Fork
+from meshd.confirming import Confirmations
 from meshd.doubts import Doubts
+from meshd.knocks import Knock
+from meshd.lacking import Lacking
 from meshd.link.table import LinkEvent, LinkState, advance
 from meshd.shelf import Shelf
 from meshd.store.meshes import MeshRow
 from meshd.store.prekeys import Use
 
+LEAVING: Final = "leaving"
 EMPTY_TIP: Final = TipRef(0, bytes(32), 0, bytes(32))
 
 
@@ -25,6 +32,14 @@ class Stream(NamedTuple):
 
     sent: int
     got: int
+
+
+class Arriving(Protocol):
+    """A message on its way to the disk."""
+
+    @property
+    def failed(self) -> bool:
+        """It is not there, and will not be. Known in the writer before anything behind it is written."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +68,8 @@ class Mesh:
     replace_onetime: bool = False
     """Those that lie at the broker are not to be given out any more."""
     streams: dict[DeviceId, Stream] = field(default_factory=dict)
+    arriving: Arriving | None = None
+    """The newest message of this connection: what comes behind one that cannot be stored is not stored either."""
     tip: TipRef = EMPTY_TIP
     link: LinkState = LinkState.OFFLINE
     link_since_ms: int = 0
@@ -62,7 +79,27 @@ class Mesh:
     """Of those who were removed: what they wrote is still shown under them."""
     alarm: str = ""
     """Why sending is stopped: the broker served another history. Empty: all is well."""
+    branches: dict[bytes, Record] = field(default_factory=dict)
+    """Valid records of other histories, by hash: of those that wait for a resolve, and of those that are void."""
+    withheld: dict[bytes, int] = field(default_factory=dict)
+    """Hash and number of records that the broker signed for another member and shows to nobody here; for the daemon's life."""
+    evidence: dict[bytes, bytes] = field(default_factory=dict)
+    """Tips that the broker signed of other histories than ours, encoded, by the hash of the record that they name."""
+    beside: int = 0
+    """How many records of other histories the broker keeps, when we last read them."""
+    fork: Fork | None = None
+    """The mesh is frozen between histories; `alarm` says so then."""
+    heard_mseq: int = 0
+    """The highest number of an envelope that the broker has handed us."""
+    signed_tip: bytes = b""
+    """The newest tip of our own history that the broker signed, encoded."""
     doubts: Doubts = field(default_factory=Doubts)
+    lacking: Lacking = field(default_factory=Lacking)
+    confirmations: Confirmations = field(default_factory=Confirmations)
+    wishes: trio.Event = field(default_factory=trio.Event)
+    """Set when somebody's machine says that it wants to leave."""
+    knocks: dict[int, Knock] = field(default_factory=dict)
+    """Who waits for a person's yes, by the number at the broker; only a signer's machine knows."""
 
     @property
     def id(self) -> MeshId:
@@ -77,6 +114,18 @@ class Mesh:
         """The verified chain of a mesh that has one."""
         assert self.chain is not None, "asked for the chain of a mesh that has none yet"
         return self.chain
+
+    @property
+    def leaving(self) -> bool:
+        """This machine has dropped its keys and waits for somebody to sign that it is out."""
+        return self.row.state == LEAVING
+
+    @property
+    def standing(self) -> str:
+        """joined, leaving, failed (its invite lets nobody in) or pending."""
+        if self.leaving:
+            return LEAVING
+        return "joined" if self.active else ("failed" if self.row.trouble else "pending")
 
     @property
     def active(self) -> bool:
@@ -98,10 +147,24 @@ class Mesh:
 
     def adopt(self, state: ChainState, records: Sequence[Record]) -> None:
         """Take over `state`, which `extend` made of our own and `records`."""
+        self._forget_prekeys(state)
         self.chain = state
         self.last = records[-1]
+        self.confirmations.cut(len(self.hashes))
         self.hashes.extend(record.hash for record in records)
+        for record in records:
+            if record.signer in state.devices:
+                self.confirmations.signed(record.signer, record.seq)
         self.rename()
+
+    def _forget_prekeys(self, state: ChainState) -> None:
+        """Of devices that are out under `state`, or went and came back: whoever comes back has made others."""
+        before = self.chain.devices if self.chain is not None else {}
+        for device in [*self.peer_prekeys]:
+            listed, was = state.devices.get(device), before.get(device)
+            if listed is None or not listed.active or (was is not None and was.added_seq != listed.added_seq):
+                del self.peer_prekeys[device]
+                self.shelf.drop(device)
 
     def rename(self) -> None:
         """Work out the display names: first in chain order keeps a name, a later equal one gets its id behind it.
@@ -141,6 +204,13 @@ class Mesh:
             return open_name(self.keys.name_key, self.chain.genesis.salt, self.chain.genesis.sealed_mesh_name)
         except CryptoError:
             return self.slug
+
+    def forget_secrets(self) -> None:
+        """Of a mesh that is left nothing stays in memory that opens or says anything."""
+        self.keys = self.prekey = None
+        for kept in (self.prekeys, self.claims, self.streams, self.names, self.former_names, self.knocks):
+            kept.clear()
+        self.shelf.clear()
 
     def end_claim(self, prekey_id: int) -> None:
         """A message that a one-time prekey of ours opened is stored, or is not."""

@@ -14,17 +14,23 @@ from mesh_protocol.names import check_mesh_name, check_name, member_subject, sea
 from mesh_protocol.seals import MeshKeys
 from mesh_protocol.tip import TipRef
 from mesh_protocol.wire.errors import MeshError
+from meshd import branches
 from meshd.brokers import Brokers
 from meshd.link.driver import LOCAL
 from meshd.link.greeting import read_tip, say_hello
-from meshd.link.joining import enter_by_invite, require_usable
+from meshd.link.joining import enter_by_invite, linked_by, require_usable
 from meshd.mesh import Mesh, Stream
 from meshd.node import Node
 from meshd.prekeys import make_prekey
 from meshd.presence import PresenceBoard
+from meshd.recovery import recovery_row
 from meshd.refusal import StartRefused
+from meshd.releasing import require_may_come
+from meshd.restoring import require_staying
 from meshd.store import meshes as store
+from meshd.store.confirmed import read_confirmed
 from meshd.store.meshes import MeshRow, PrekeyRow
+from meshd.store.recovery import put_recovery
 
 
 @dataclass(slots=True, eq=False)
@@ -79,6 +85,9 @@ class MeshMaking:
             # The log's part is learnt at the next hello; until then we claim no more than our own chain.
             mesh.tip = TipRef(mesh.last.seq, mesh.hashes[-1], 0, bytes(32))
         mesh.rename()
+        for each, seq in read_confirmed(node.db.reader, row.mesh):
+            mesh.confirmations.restore(each, seq)
+        branches.restore(node, mesh)
         return mesh
 
     # A new mesh.
@@ -86,6 +95,7 @@ class MeshMaking:
     async def make(self, name: str, me: str, broker: str) -> Mesh:
         """Make a mesh at `broker` (empty: the embedded one). Nothing is kept here unless the broker has it durably."""
         node = self.node
+        require_staying(node)
         try:
             name, me = check_mesh_name(name), check_name(me)
         except CryptoError:
@@ -103,20 +113,19 @@ class MeshMaking:
                 token=token.encode(),
             )
             made.mesh.tip = read_tip(made.mesh.id, greeting.challenge.broker_key, answer.tip)
-            await self._keep(made.mesh, made.records)
+            await self._keep(made.mesh, made.records, made.recovery)
         return made.mesh
 
     def _genesis(self, name: str, me: str, url: str, broker_key: bytes) -> "_Made":
         node, rng = self.node, self.node.seams.rng
         name_key, first_key, salt = rng(32), rng(32), rng(16)
         member = MemberId(rng(16))
-        # The recovery key's private half is not kept here: until there is a backup to put it in, nobody holds it.
-        recovery = SigningKey.from_seed(rng(32))
+        recovery = rng(32)
         body = Genesis(
             salt=salt,
             member_id=member,
             device=node.device,
-            recovery_pub=recovery.public,
+            recovery_pub=SigningKey.from_seed(recovery).public,
             broker_key=broker_key,
             broker_urls=(url,),
             sealed_mesh_name=seal_name(name_key, salt, name, rng(24)),
@@ -141,15 +150,16 @@ class MeshMaking:
         )
         mesh = Mesh(row, keys=MeshKeys(name_key, {1: first_key}), link_since_ms=node.now())
         mesh.grow(records)
-        return _Made(mesh, records)
+        return _Made(mesh, records, recovery)
 
-    async def _keep(self, mesh: Mesh, records: list[Record]) -> None:
-        """Store a mesh that is ours now, with its first prekey, and bring it online."""
+    async def _keep(self, mesh: Mesh, records: list[Record], recovery: bytes = b"") -> None:
+        """Store a mesh that is ours now, with its first prekey and the seed of its recovery key, and bring it online."""
         node = self.node
         prekey = self._new_prekey(mesh, 1)
         rows = [(record.seq, record.encode()) for record in records]
         keys = mesh.keys.epochs if mesh.keys is not None else {}
         sealed = {e: node.seal("epoch_key", "sealed", mesh.id + e.to_bytes(8, "little"), k) for e, k in keys.items()}
+        kept = recovery_row(node, mesh, recovery) if recovery else None
         first = node.default_mesh is None
 
         def work(tx: apsw.Connection) -> None:
@@ -158,6 +168,8 @@ class MeshMaking:
             for epoch, value in sealed.items():
                 store.put_epoch_key(tx, mesh.id, epoch, value)
             store.put_prekey(tx, mesh.id, prekey)
+            if kept is not None:
+                put_recovery(tx, mesh.id, kept)
             if first:
                 store.set_meta(tx, "default_mesh", mesh.id)
 
@@ -175,6 +187,32 @@ class MeshMaking:
         mesh.prekey = made.signed
         return made.row
 
+    # Linking: a mesh is on the disk before it may be ours, and ours from the moment at which it is entered.
+
+    async def hold(self, mesh: Mesh, prekey: PrekeyRow) -> None:
+        """Store a mesh that this machine may be signed into, with its first prekey."""
+
+        def work(tx: apsw.Connection) -> None:
+            store.put_mesh(tx, mesh.row)
+            store.put_prekey(tx, mesh.id, prekey)
+
+        self.node.seams.reached("FP-18")
+        await self.node.db.write(work)
+
+    async def enter(self, mesh: Mesh) -> None:
+        """Bring a mesh online that is on the disk."""
+        node = self.node
+        if node.default_mesh is None:
+            await node.db.write(lambda tx: store.set_meta(tx, "default_mesh", mesh.id))
+            node.default_mesh = mesh.id
+        node.meshes[mesh.id] = mesh
+        self.brokers.add(mesh)
+        node.events.publish("mesh", mesh=mesh.slug)
+
+    async def release(self, mesh: Mesh) -> None:
+        """Forget a mesh that was held and is not entered."""
+        await self.node.db.write(lambda tx: store.drop_mesh(tx, mesh.id))
+
     # Joining.
 
     async def join(self, url: str, me: str) -> Mesh:
@@ -182,6 +220,7 @@ class MeshMaking:
 
         A mesh that has not let us in yet may be asked with another invite.
         """
+        require_staying(self.node)
         try:
             link = parse_link(url.strip())
         except CryptoError as error:
@@ -198,7 +237,10 @@ class MeshMaking:
                 return mesh
             if known.active:
                 raise MeshError("already_member", mesh=known.slug)
-            if self._invite_of(known) != link:
+            if known.leaving:
+                why = f"this machine is still leaving {known.slug}: somebody there has to sign it (mesh leave --forget ends it here)"
+                raise MeshError("not_allowed", why=why)
+            if linked_by(self.node, known) is not None or self._invite_of(known) != link:
                 await self._look(link, me, known)
                 await self._ask_anew(known, link, me)
             return known
@@ -227,8 +269,7 @@ class MeshMaking:
                 if known is None:
                     await node.db.write(lambda tx: store.drop_mesh(tx, link.mesh_id))
             require_usable(mesh, link, node.now())
-            if node.device in mesh.state.devices:
-                raise MeshError("already_member", mesh=mesh.slug)
+            require_may_come(mesh.state, node.device)
             return Mesh(self._joining_row(link, me, greeting.challenge.broker_key), link_since_ms=node.now())
 
     def _joining_row(self, link: InviteLink, me: str, broker_key: bytes) -> MeshRow:
@@ -259,6 +300,7 @@ class MeshMaking:
 class _Made:
     mesh: Mesh
     records: list[Record]
+    recovery: bytes = field(repr=False)
 
 
 def _is_mesh_name(name: str) -> bool:

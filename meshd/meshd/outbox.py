@@ -16,6 +16,7 @@ from mesh_protocol.op import MAX_TEXT
 from mesh_protocol.pae import BadEncoding
 from mesh_protocol.wire.errors import MeshError
 from meshd.contents import keep_said
+from meshd.grants import require_send
 from meshd.link.table import LinkState
 from meshd.mesh import Mesh
 from meshd.node import Node
@@ -125,6 +126,7 @@ class Outbox:
         earlier = self.repeat_of(draft)
         if earlier is not None:
             return earlier
+        require_send(draft.mesh, draft.recipients)
         self._node.pins.require_unchanged(draft.mesh, draft.recipients, draft.wanted, bool(draft.audience))
         self._require_room(draft)
         message, rows = self._deliveries(draft, self._message(draft, text), text)

@@ -12,8 +12,9 @@ import apsw
 
 from mesh_protocol.envelope import Outer
 from mesh_protocol.fan import GroupOuter
-from mesh_protocol.keys import BadPeerKey, PrekeyPrivate, SignedPrekey, sign_prekey
+from mesh_protocol.keys import BadPeerKey, PrekeyPrivate, SignedPrekey, SigningKey, sign_prekey
 from mesh_protocol.prekeys import FIRST_ONETIME, MAX_AGE_MS, MAX_BATCH, OneTimeBatch, is_onetime, is_too_old, sign_batch
+from mesh_protocol.wire.errors import MeshError
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
@@ -41,10 +42,11 @@ class NewPrekey(NamedTuple):
     signed: SignedPrekey
 
 
-def make_prekey(node: Node, mesh: Mesh, prekey_id: int) -> NewPrekey:
+def make_prekey(node: Node, mesh: Mesh, prekey_id: int, key: SigningKey | None = None) -> NewPrekey:
+    """A signed prekey of this device, or of the one that holds `key`."""
     seed = node.seams.rng(32)
     private = PrekeyPrivate.from_seed(seed)
-    signed = sign_prekey(node.key, mesh.id, prekey_id, private.public, node.now())
+    signed = sign_prekey(key or node.key, mesh.id, prekey_id, private.public, node.now())
     sealed = node.seal("prekey", "sealed", _place(mesh, prekey_id), seed)
     return NewPrekey(PrekeyRow(prekey_id, sealed, signed.encode(), signed.made_ms), private, signed)
 
@@ -69,12 +71,15 @@ async def rotate(node: Node, mesh: Mesh) -> None:
 
 
 async def make_batch(node: Node, mesh: Mesh) -> OneTimeBatch:
-    """A hundred one-time prekeys, whose private halves are on the disk. Raises `storage_full`."""
+    """A hundred one-time prekeys, whose private halves are on the disk. Raises `storage_full`, or `no_mesh` when the mesh
+    is being left."""
     rng = node.seams.rng
     first = FIRST_ONETIME + int.from_bytes(rng(6), "little") * MAX_BATCH
     seeds = [rng(32) for _ in range(MAX_BATCH)]
     now = node.now()
     pubs = await node.seams.threads(lambda: [PrekeyPrivate.from_seed(seed).public for seed in seeds])  # 5 ms
+    if mesh.leaving:  # meanwhile
+        raise MeshError("no_mesh")
     rows = [
         OneTimeRow(first + place, node.seal("onetime", "sealed", _place(mesh, first + place), seed), now)
         for place, seed in enumerate(seeds)
@@ -147,7 +152,8 @@ def too_old(ages: Sequence[Age], newest: int, now_ms: int, *, by_clock: bool) ->
 
 async def retire(node: Node, mesh: Mesh, connected_ms: int) -> None:
     """Count `connected_ms` more of connected time, and delete what has had its time. Raises `storage_full`."""
-    assert mesh.prekey is not None
+    if mesh.prekey is None:  # the mesh is being left
+        return
     now, newest = node.now(), mesh.prekey.prekey_id
     by_clock = node.clock_is_known and not node.clock_is_off
     ages = [

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from mesh_protocol.details import DetailsKey
 from mesh_protocol.ids import DeviceId, MeshId
 from mesh_protocol.keys import CryptoError
 from mesh_protocol.live import LiveFrame, channel_id, open_live, peek_live, seal_live
@@ -15,6 +16,7 @@ from mesh_protocol.wire.codec import CodecError, Limits, check
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
+from meshd.store.confirmed import put_confirmed
 from meshd.store.meshes import put_live_seen
 
 log = get_logger("presence")
@@ -65,6 +67,8 @@ class PresenceBoard:
     _heard: dict[tuple[MeshId, DeviceId], Heard] = field(default_factory=dict)
     _seen: dict[tuple[MeshId, DeviceId], tuple[int, int]] = field(default_factory=dict)
     _dirty: set[tuple[MeshId, DeviceId]] = field(default_factory=set)
+    details: dict[tuple[MeshId, DeviceId], DetailsKey] = field(default_factory=dict)
+    """Those that this machine has, its own too."""
     _n: int = 0
 
     def restore(self, mesh: MeshId, seen: dict[DeviceId, tuple[int, int]]) -> None:
@@ -72,13 +76,32 @@ class PresenceBoard:
         for device, pair in seen.items():
             self._seen[(mesh, device)] = pair
 
+    def forget(self, mesh: MeshId) -> None:
+        """The mesh is left."""
+        for kept in (self._heard, self._seen):
+            for who in [each for each in kept if each[0] == mesh]:
+                del kept[who]
+        self._dirty = {each for each in self._dirty if each[0] != mesh}
+
     def frame(self, mesh: Mesh, sessions: Sequence[SessionView], *, online: bool = True) -> tuple[bytes, bytes]:
         """A sealed presence frame of this device: its channel and its bytes. Sessions are shortened to fit."""
         assert mesh.keys is not None
         epoch = mesh.state.epoch
-        key = mesh.keys.epochs[epoch]
+        return self._seal(mesh, epoch, mesh.keys.epochs[epoch], Presence(online, list(sessions)))
+
+    def frames(self, mesh: Mesh, sessions: Sequence[SessionView], *, online: bool) -> list[tuple[bytes, bytes]]:
+        """What to publish: a frame for everybody; where not everybody may read what the sessions do, one without them, and
+        another for who has the key."""
+        details = self.details.get((mesh.id, self.node.device))
+        if details is None or not details.key:
+            return [self.frame(mesh, sessions, online=online)]
+        whole = Presence(online, list(sessions))
+        return [self.frame(mesh, [], online=online), self._seal(mesh, details.version, details.key, whole)]
+
+    def _seal(self, mesh: Mesh, epoch: int, key: bytes, presence: Presence) -> tuple[bytes, bytes]:
+        assert mesh.keys is not None
         self._n += 1
-        channel = channel_id(key, CHANNEL)
+        channel = channel_id(mesh.keys.epochs[mesh.state.epoch], CHANNEL)
         frame = LiveFrame(
             mesh_id=mesh.id,
             device=self.node.device,
@@ -89,7 +112,7 @@ class PresenceBoard:
             kind=CHANNEL,
             created_ms=self.node.now(),
             tip=mesh.tip,
-            content=_fit(Presence(online, list(sessions))),
+            content=_fit(presence),
         )
         return channel, seal_live(frame, key, self.node.key, self.node.seams.rng(24))
 
@@ -123,8 +146,16 @@ class PresenceBoard:
         before = self._heard.get(who)
         # A daemon that was started anew knows of nobody, however short it was away.
         came = presence.online and (frame.generation > generation or not self.is_online(mesh.id, frame.device))
-        self._heard[who] = Heard(now, presence, frame.epoch)
-        if came or before is None or before.presence != presence or before.epoch != frame.epoch:
+        epoch = frame.epoch
+        details = self.details.get(who)
+        if details is not None and details.key:
+            if frame.epoch == details.version:  # which says nothing about epochs
+                epoch = before.epoch if before is not None else 0
+            elif before is not None and presence.online and before.presence.online:
+                presence = before.presence  # the frame that says what its sessions do comes beside this one
+        self._heard[who] = Heard(now, presence, epoch)
+        confirmed = mesh.confirmations.note(frame.device, frame.tip, mesh.hashes)
+        if came or before is None or before.presence != presence or before.epoch != epoch or confirmed:
             self.node.events.publish("presence", mesh=mesh.slug)
         return came
 
@@ -134,14 +165,21 @@ class PresenceBoard:
             route = peek_live(data)
             if route.mesh_id != mesh.id or route.device == self.node.device or mesh.keys is None:
                 return None
-            key = mesh.keys.epochs.get(route.epoch)
-            if key is None or route.epoch < mesh.state.epoch - 1 or not mesh.state.is_active(route.device):
+            if not mesh.state.is_active(route.device):
+                return None
+            details = self.details.get((mesh.id, route.device))
+            if details is not None and details.key and details.version == route.epoch:
+                key, channels = details.key, self.channels(mesh)
+            elif route.epoch in mesh.keys.epochs and route.epoch >= mesh.state.epoch - 1:
+                key = mesh.keys.epochs[route.epoch]
+                channels = [channel_id(key, CHANNEL)]
+            else:
                 return None
             frame = open_live(data, key)
         except CryptoError as error:
             log.warning("a presence frame was dropped", mesh=Id(mesh.id), error=error)
             return None
-        ours = frame.kind == CHANNEL and frame.channel == channel_id(key, CHANNEL)
+        ours = frame.kind == CHANNEL and frame.channel in channels
         return frame if ours and abs(self.node.now() - frame.created_ms) <= MAX_SKEW_MS else None
 
     def of(self, mesh: MeshId, device: DeviceId) -> Heard | None:
@@ -167,6 +205,10 @@ class PresenceBoard:
         self._dirty.clear()
         for mesh, seen in rows.items():
             self.node.db.submit(lambda tx, mesh=mesh, seen=seen: put_live_seen(tx, mesh, seen))  # type: ignore[misc]
+        for each in self.node.meshes.values():
+            news = each.confirmations.take_news()
+            if news:
+                self.node.db.submit(lambda tx, mesh=each.id, news=news: put_confirmed(tx, mesh, news))  # type: ignore[misc]
 
 
 def _fit(presence: Presence) -> bytes:

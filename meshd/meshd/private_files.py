@@ -35,16 +35,16 @@ def make_directory(path: Path) -> None:
         raise NotPrivate(f"cannot create {path}: {error.strerror}; create it, or set MESH_HOME") from error
 
 
-def open_directory(path: Path) -> int:
+def open_directory(path: Path, *, forbidden: int = OTHERS) -> int:
     """Opens an existing directory and proves it private. Returns a descriptor the caller closes.
 
-    Raises NotPrivate when it is a symbolic link, is not ours, or its mode grants anything to others.
+    Raises NotPrivate when it is a symbolic link, is not ours, or its mode grants others what is forbidden.
     """
     try:
         descriptor = os.open(path, _OPEN_DIRECTORY)
     except OSError as error:
         raise NotPrivate(_why_not_opened(path, error)) from error
-    return _checked_directory(descriptor, path)
+    return _checked_directory(descriptor, path, forbidden)
 
 
 def open_subdirectory(parent: int, name: str, shown: Path) -> int:
@@ -117,14 +117,14 @@ def remove_file(directory: int, name: str) -> None:
     os.fsync(directory)
 
 
-def _checked_directory(descriptor: int, path: Path) -> int:
+def _checked_directory(descriptor: int, path: Path, forbidden: int = OTHERS) -> int:
     try:
         found = os.fstat(descriptor)
         if found.st_uid != os.geteuid():
             raise NotPrivate(
                 f"{path} belongs to user {found.st_uid}, not to {os.geteuid()}; move it away, or set MESH_HOME"
             )
-        if found.st_mode & OTHERS:
+        if found.st_mode & forbidden:
             _tighten_if_empty(descriptor, found.st_mode, path)
     except BaseException:
         os.close(descriptor)

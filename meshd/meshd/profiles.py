@@ -86,6 +86,10 @@ class Profiles:
         """Sessions or groups here are not what they were."""
         self._due.set()
 
+    def forget(self, mesh: MeshId) -> None:
+        """The mesh is left."""
+        self._said.pop(mesh, None)
+
     async def run(self) -> None:
         """Keep every mesh told; for ever."""
         async with trio.open_nursery() as nursery:

@@ -7,18 +7,18 @@ import trio
 
 from mesh_protocol.chain import Body, Record, make_record, type_of
 from mesh_protocol.chain_state import REASONS
-from mesh_protocol.ids import DeviceId
+from mesh_protocol.ids import DeviceId, InviteId
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.keys import CryptoError
 from mesh_protocol.members import ChainError, extend
-from mesh_protocol.rotation import Rotation, rotate
+from mesh_protocol.rotation import Rotation
 from mesh_protocol.wire.codec import CodecError
 from mesh_protocol.wire.errors import MeshError, RemoteError
+from meshd.grants import name_managers
 from meshd.link.admission import Change
-from meshd.link.greeting import keep_keys
 from meshd.link.meshlink import MeshLink
-from meshd.link.prekeys import fetch_prekeys
 from meshd.link.refusals import not_genuine, own_words
+from meshd.link.turning import turn_epoch
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 
@@ -39,12 +39,14 @@ WHY: Final = {
 
 
 class Outcome(NamedTuple):
-    """What a removal came to. `gone` devices were active before, `unsealed` remaining ones got no key."""
+    """What a removal came to. `seq` is its record; `gone` devices were active before, `unsealed` remaining ones got no key."""
 
+    seq: int
     epoch: int
     gone: tuple[DeviceId, ...]
     unsealed: tuple[DeviceId, ...]
-    invites_closed: int
+    invites: tuple[InviteId, ...]
+    """Those that were open and ended with it."""
 
 
 async def change_rights(app: "App", mesh: Mesh, bodies: Sequence[Body]) -> None:
@@ -61,54 +63,34 @@ async def change_rights(app: "App", mesh: Mesh, bodies: Sequence[Body]) -> None:
     async def append(link: MeshLink) -> None:
         await link.membership.append(make)
 
-    await _while_online(app, mesh, append)
+    await while_online(app, mesh, append)
 
 
 async def remove(app: "App", mesh: Mesh, bodies: Sequence[Body]) -> Outcome:
     """Append removals with the epoch that ends them, sealed to every device that stays. Raises `MeshError`."""
     node = app.node
     made: list[Rotation] = []
-
-    def make(head: Record) -> Change:
-        assert mesh.keys is not None
-        own = {node.device: mesh.prekey} if mesh.prekey is not None else {}
-        rotation = rotate(
-            mesh.state,
-            head,
-            bodies,
-            key=node.key,
-            keys=mesh.keys,
-            new_key=node.seams.rng(32),
-            prekeys={**mesh.peer_prekeys, **own},
-            tip=mesh.tip,
-        )
-        made.append(rotation)
-        return Change(rotation.records, rotation.seals)
-
     before = mesh.state
 
     async def append(link: MeshLink) -> None:
-        others = [device for device in mesh.state.devices if mesh.state.is_active(device) and device != node.device]
-        await fetch_prekeys(node, link.greeting.connection, mesh, others)
-        await link.membership.append(make)
-        # Its own seal lies at the broker too, for a daemon that dies here.
-        node.seams.reached("FP-17")
-        await keep_keys(node, mesh, made[-1].keys)
+        made.append(await turn_epoch(node, mesh, link, lambda: bodies))
         link.presence.set()
 
-    await _while_online(app, mesh, append)
+    await while_online(app, mesh, append)
     after = made[-1].state
     log.info("removed from a mesh", mesh=Id(mesh.id))
     node.events.publish("mesh", mesh=mesh.slug)
     return Outcome(
+        seq=made[-1].records[0].seq,
         epoch=after.epoch,
         gone=tuple(device for device in after.devices if before.is_active(device) and not after.is_active(device)),
         unsealed=made[-1].unsealed,
-        invites_closed=sum(was.open and not after.invites[each].open for each, was in before.invites.items()),
+        invites=tuple(each for each, was in before.invites.items() if was.open and not after.invites[each].open),
     )
 
 
-async def _while_online(app: "App", mesh: Mesh, work: Callable[[MeshLink], Awaitable[None]]) -> None:
+async def while_online(app: "App", mesh: Mesh, work: Callable[[MeshLink], Awaitable[None]]) -> None:
+    """Do `work` on the mesh's link, in bounded time. Raises `MeshError`, of a broken rule too."""
     url = mesh.row.broker_url
     link = await app.wait_link(mesh, CHANGE_S)
     if link is None:
@@ -132,24 +114,13 @@ async def _while_online(app: "App", mesh: Mesh, work: Callable[[MeshLink], Await
 
 
 def _why(mesh: Mesh, reason: str) -> str:
-    managers = [
-        mesh.name_of(member.member_id)
-        for member in mesh.state.members.values()
-        if "manage_permissions" in member.permissions and member.member_id != mesh.row.member
-    ]
     text = WHY.get(reason, f"the mesh does not allow that: {REASONS[reason]}")
-    return text.format(mesh=mesh.slug, managers=" or ".join(managers[:5]) or "nobody else")
+    return text.format(mesh=mesh.slug, managers=name_managers(mesh))
 
 
-async def wait_confirmed(app: "App", mesh: Mesh, epoch: int, seconds: float) -> list[DeviceId]:
-    """Wait until every other active device was heard under the new key, or for so long; those that were not yet."""
-
-    def waiting() -> list[DeviceId]:
-        state = mesh.state
-        others = (device for device in state.devices if state.is_active(device) and device != app.node.device)
-        return [device for device in others if (heard := app.board.of(mesh.id, device)) is None or heard.epoch < epoch]
-
+async def wait_confirmed(app: "App", mesh: Mesh, seq: int, seconds: float) -> list[DeviceId]:
+    """Wait until every other active device was seen to hold record `seq`, or for so long; those that were not yet."""
     with app.node.events.subscribe(frozenset({"presence", "mesh"})) as changes, trio.move_on_after(seconds):
-        while waiting():
+        while mesh.confirmations.waiting(mesh.state, seq, app.node.device):
             await changes.take()
-    return waiting()
+    return mesh.confirmations.waiting(mesh.state, seq, app.node.device)

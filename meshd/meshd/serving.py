@@ -19,16 +19,19 @@ from mesh_protocol.wire.errors import MeshError
 from meshd.app import App, open_database, remember_identity
 from meshd.config import Config
 from meshd.hardening import Hardening
-from meshd.keys.argon2 import stretch
+from meshd.keys.argon2 import TIMEOUT_S, Stretching
 from meshd.keys.consistency import Mismatch, check_consistency
 from meshd.keys.identity import Identity
 from meshd.keys.keyring_backend import KeyringBackend
-from meshd.keys.states import KeysNotReady
+from meshd.keys.passphrase import STRETCH_S, Given
+from meshd.keys.record import wipe
+from meshd.keys.states import KeysNotReady, WrongPassphrase
 from meshd.keys.store import KeyStore
 from meshd.log import get_logger
 from meshd.paths import Paths
 from meshd.processes import ProcTable
 from meshd.refusal import DiskFull, StartRefused
+from meshd.restoring import finish_restore, restored_identity
 from meshd.seams import Clock, Seams
 from meshd.store.meshes import get_meta
 
@@ -45,9 +48,14 @@ async def serve(
     version: str,
     clock: Clock,
     told: Callable[[], None],
+    given: Given,
 ) -> int:
-    """Run the daemon of a home whose lock is held. Returns the exit status. Raises `StartRefused`."""
+    """Run the daemon of a home whose lock is held. Returns the exit status. Raises `StartRefused`.
+
+    `given` is the passphrase that the start was given; it is wiped.
+    """
     seams = Seams(clock=clock, rng=os.urandom, threads=_in_thread, worker=ThreadWorker)
+    stretch = Stretching(STRETCH_S)
     keystore = KeyStore(
         where.keys, config.keys, KeyringBackend(os.environ, os.geteuid(), sys.platform), stretch, os.urandom
     )
@@ -60,7 +68,8 @@ async def serve(
             raise DiskFull(where.data) from None
         raise StartRefused(f"{where.database} cannot be used ({error}): put back a backup of the whole home") from None
     try:
-        identity = await _open_identity(where, keystore, db)
+        identity = await _open_identity(where, keystore, db, given)
+        stretch.timeout_s = TIMEOUT_S
         app = App(
             seams=seams,
             paths=where,
@@ -87,17 +96,27 @@ async def serve(
         db.close()
 
 
-async def _open_identity(where: Paths, keystore: KeyStore, db: Database) -> Identity | None:
+async def _open_identity(where: Paths, keystore: KeyStore, db: Database, given: Given) -> Identity | None:
     """The identity with its generation risen, or None while the keys are locked. Never a second identity."""
+    if given.note:
+        log.warning("no passphrase at the start")
+        keystore.note(given.note)
     try:
-        return await take_identity(where, keystore, db, keystore.load())
+        return await take_identity(where, keystore, db, keystore.load(given.passphrase))
     except KeysNotReady as error:  # also a keyring that locks between being read and written
         log.warning("starting locked", error=error)
+        if isinstance(error, WrongPassphrase):
+            keystore.note("the passphrase that the daemon was started with does not open the keys")
         return None
+    finally:
+        if given.passphrase is not None:
+            wipe(given.passphrase)
 
 
 async def take_identity(where: Paths, keystore: KeyStore, db: Database, identity: Identity | None) -> Identity:
     """Hold the keys against the database (FP-19), and count this start. Raises `StartRefused`."""
+    if identity is not None:
+        identity = await _take_restored(where, keystore, db, identity)
     device = get_meta(db.reader, "device")
     generation = int.from_bytes(get_meta(db.reader, "generation") or b"", "little")
     judged = check_consistency(identity, DeviceId(device) if device else None, generation, str(where.data))
@@ -113,6 +132,17 @@ async def take_identity(where: Paths, keystore: KeyStore, db: Database, identity
         except MeshError:
             raise DiskFull(where.data) from None
     return keystore.bump_generation(judged.generation)
+
+
+async def _take_restored(where: Paths, keystore: KeyStore, db: Database, identity: Identity) -> Identity:
+    """The device of a backup in place of this one, if a restore asked for that. Raises `StartRefused`."""
+    identity, generation = restored_identity(keystore, db, identity)
+    if generation:
+        try:
+            await finish_restore(db, where.keys, identity)
+        except MeshError:
+            raise DiskFull(where.data) from None
+    return identity
 
 
 async def _stop_on_signal(app: App, task_status: trio.TaskStatus[None]) -> None:

@@ -20,7 +20,7 @@ from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.presence import SessionView
 from meshd.processes import ProcessTable, walk
-from meshd.status import Source, Status, renew, settle, word_of
+from meshd.status import Source, Status, read_register, renew, settle
 from meshd.store.inbox import InboxRow
 from meshd.store.sessions import SessionRow, put_session, read_sessions
 
@@ -321,9 +321,10 @@ class Sessions:
         if isinstance(found, NoSession):
             return  # the pidfd tells of its end; an entry that is being rewritten is back at the next look
         self._update(session, found)
+        now = self.node.now()
         if found.status is not None:
-            self.say_status(session, word_of(found.status), Source.TRANSCRIPT)
-        self._settle(session)
+            self._set_status(session, read_register(session.status, found.status, found.status_at_ms, now))
+        self._set_status(session, settle(session.status, now, in_turn=found.status not in (None, "idle")))
 
     def _update(self, session: Session, claude: ClaudeSession) -> None:
         if claude.session_id not in session.ids:
@@ -332,18 +333,9 @@ class Sessions:
             self._save(session)
         session.claude = claude
 
-    def _settle(self, session: Session) -> None:
-        settled = settle(session.status, self.node.now(), in_turn=session.claude.status not in (None, "idle"))
-        if settled.word != session.status.word:
-            session.status = settled
-            self._status_changed(session)
-
     def say_status(self, session: Session, word: str, source: Source) -> None:
         """`source` says what the session does."""
-        before = session.status.word
-        session.status = renew(session.status, word, source, self.node.now())
-        if session.status.word != before:
-            self._status_changed(session)
+        self._set_status(session, renew(session.status, word, source, self.node.now()))
 
     def set_mode(self, session: Session, mode: str) -> None:
         """Say how a session wants its messages from now on: push, inbox or off. Kept across restarts and `--resume`."""
@@ -353,7 +345,10 @@ class Sessions:
         self.node.events.publish("session", name=session.name, alive=session.alive)
         session.stir()
 
-    def _status_changed(self, session: Session) -> None:
+    def _set_status(self, session: Session, status: Status) -> None:
+        before, session.status = session.status, status
+        if status.word == before.word:
+            return
         session.stir()
         self.changed()
         self.node.events.publish("status", session=session.key, status=session.status.word)

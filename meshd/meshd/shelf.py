@@ -48,6 +48,11 @@ class Shelf:
         ready = [device for device, at in times.items() if at <= now]
         return ready[:most], min(times.values(), default=float("inf"))
 
+    def drop(self, device: DeviceId) -> None:
+        """Forget the key of a device that went."""
+        self._keys.pop(device, None)
+        self._wanted.pop(device, None)
+
     def clear(self) -> None:
         """Forget the keys."""
         self._keys.clear()

@@ -5,6 +5,8 @@ from typing import Final, NamedTuple
 
 FRESH_MS: Final = 30_000
 WORKING_MS: Final = 60_000
+BEHIND_MS: Final = 2_000
+"""So long what a hook said stands against an older word of the register."""
 
 
 class Source(enum.IntEnum):
@@ -42,6 +44,19 @@ def renew(now_status: Status, word: str, source: Source, now_ms: int) -> Status:
 def word_of(registered: str) -> str:
     """What the status in Claude's registry means. 2.1.329 writes `idle`, `busy`, and `waiting` before a permission prompt."""
     return registered if registered in ("idle", "waiting") else "working"
+
+
+def read_register(now_status: Status, registered: str, written_ms: int | None, now_ms: int) -> Status:
+    """The status after a look into Claude's register, whose word was written at `written_ms` (None: unknown).
+
+    Claude Code 2.1.329 runs its hooks first and writes then, so right after a hook an older word there is only late. It
+    is believed after `BEHIND_MS` all the same: a hook that nobody waits for may itself come late.
+    """
+    word = word_of(registered)
+    late = written_ms is not None and written_ms < now_status.since_ms and now_ms - now_status.since_ms < BEHIND_MS
+    if late and now_status.source is Source.HOOK and word != now_status.word:
+        return now_status
+    return renew(now_status, word, Source.TRANSCRIPT, now_ms)
 
 
 def settle(now_status: Status, now_ms: int, *, in_turn: bool) -> Status:

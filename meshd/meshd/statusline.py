@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from meshd.config import Layout
 from meshd.fitting import Part, clean, dim, fit
 from meshd.glance import NOTHING, Glance
+from meshd.knocks import waiting_joiners
+from meshd.link.joining import whom_it_waits_for
 from meshd.link.table import LinkState
 from meshd.mesh import Mesh
 from meshd.presence import DIM_MS
@@ -24,6 +26,8 @@ GRACE_MS: Final = 3_000
 """What a heartbeat may take: without it, whoever is there would flicker at each of them."""
 CENT: Final = 0.005
 """Dollars from which on a cost is more than none."""
+SCARCE: Final = 0.2
+"""What is left of a window when it is called little."""
 MAX_NAMED: Final = 6
 """People that are named; of more the number is told."""
 _DOWN: Final = {LinkState.GREETING: "connecting"}
@@ -52,7 +56,7 @@ def compose(app: "App", asked: Asked) -> str:
     layout = asked.layout or app.config.statusline
     if layout not in LAYOUTS:
         return fit([Part(1, (f"mesh: no layout is called that: {', '.join(LAYOUTS)}",))], asked.columns)
-    parts = [*_mesh_parts(app, asked, layout), *_glance_parts(asked.glance, layout)]
+    parts = [*_mesh_parts(app, asked, layout), *_glance_parts(app, asked, layout)]
     return fit(parts, asked.columns)
 
 
@@ -79,11 +83,15 @@ def _mesh_parts(app: "App", asked: Asked, layout: str) -> Iterator[Part]:
 
 def _state_parts(app: "App", mesh: Mesh, asked: Asked, layout: str) -> Iterator[Part]:
     """What stops the mesh; where nothing does, who is there."""
-    if mesh.alarm:
+    if mesh.fork is not None:
+        yield Part(95, ("frozen (mesh resolve)", "frozen"))
+    elif mesh.alarm:
         yield Part(95, ("sending stopped (mesh doctor)", "stopped"))
     elif not mesh.active:
         trouble = mesh.row.trouble.removeprefix("invite_")
-        yield Part(95, (f"invite {trouble}",) if trouble else ("waiting to be let in", "not let in yet"))
+        waiting = (f"waiting for {whom_it_waits_for(app.node, mesh)}", "waiting to be let in", "not let in yet")
+        said = "linking ended" if trouble == "link_ended" else f"invite {trouble}"
+        yield Part(95, (said,) if trouble else waiting)
     elif mesh.link is not LinkState.ONLINE:
         yield Part(95, (_DOWN.get(mesh.link, mesh.link.value),))
     elif layout != "minimal":
@@ -127,6 +135,13 @@ def _waiting_parts(app: "App", asked: Asked, layout: str) -> Iterator[Part]:
         named = f"{_listed(waiting, 2)} wait{ends[0]}"
         many = f"{len(waiting)} session{ends[1]} wait{ends[0]}"
         yield Part(90, (f"{named} for you", named, many) if layout == "full" else (named, many))
+    asking = sum(len(waiting_joiners(mesh)) for mesh in app.node.meshes.values() if mesh.active)
+    if asking:
+        verb = "asks" if asking == 1 else "ask"
+        yield Part(88, (f"{asking} {verb} to join (mesh invites)", f"{asking} {verb} to join", f"{asking} to let in"))
+    asked_for = len(app.proxy.asks())
+    if asked_for:
+        yield Part(88, (f"{asked_for} over budget (mesh budget)", f"{asked_for} over budget"))
     held = count_held(reader)
     if held:
         yield Part(80, (f"{held} held (mesh held)", f"{held} held") if layout == "full" else (f"{held} held",))
@@ -153,8 +168,15 @@ def _waiting_sessions(app: "App", own: Session | None) -> Iterator[str]:
                     yield clean(view.name, MAX_NAME)
 
 
-def _glance_parts(glance: Glance, layout: str) -> Iterator[Part]:
-    """Model, context and cost, where Claude Code told them."""
+def _glance_parts(app: "App", asked: Asked, layout: str) -> Iterator[Part]:
+    """Model, context and cost, where Claude Code told them; what is spent, where the proxy records it."""
+    glance, cost = asked.glance, asked.glance.cost
+    spent = None
+    if not app.locked:
+        spent = app.proxy.glimpse(asked.session.claude.session_id if asked.session is not None else "", app.node.now())
+    if spent is not None:
+        yield from _window_parts(spent.left, layout)
+        cost = spent.session or cost
     if layout == "minimal":
         return
     if glance.model and layout == "full":
@@ -162,5 +184,15 @@ def _glance_parts(glance: Glance, layout: str) -> Iterator[Part]:
     if glance.context is not None:
         percent = f"{glance.context}%"
         yield Part(30, (f"context {percent}", percent) if layout == "full" else (percent,))
-    if glance.cost is not None and glance.cost >= CENT:
-        yield Part(20, (f"${glance.cost:.2f}",))
+    if cost is not None and cost >= CENT:
+        yield Part(20, (f"${cost:.2f}",))
+    if spent is not None and spent.today >= CENT and layout == "full":
+        yield Part(15, (f"${spent.today:.2f} today",))
+
+
+def _window_parts(left: Sequence[tuple[str, float]], layout: str) -> Iterator[Part]:
+    """What is left of a subscription's windows; in every layout once it is little."""
+    for window, share in left:
+        scarce = share < SCARCE
+        if scarce or layout == "full":
+            yield Part(75 if scarce else 22, (f"{window} {share:.0%} left",))

@@ -1,7 +1,8 @@
 """Peers whose keys a person has compared, and what became of those keys since (crypto design 2.13).
 
-Verified is pinned to the set of a member's active devices. Any change of that set makes it `changed`, and so does another
-member under the name of a verified one who is gone: until somebody compares again, nothing is sent to him by name.
+Verified is pinned to the set of a member's active devices. Any change of that set makes it `changed`, so does another
+member under the name of a verified one who is gone, and so does, for a peer whom nobody has compared, a device that another
+member or the recovery key has signed in for him (crypto design 2.4): until somebody compares again, nothing is sent to him by name.
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,6 +47,10 @@ class Pins:
         for pin in pins:
             self._pins[pin.mesh, pin.member] = pin
 
+    def forget(self, mesh: MeshId) -> None:
+        """The mesh is left."""
+        self._pins = {key: pin for key, pin in self._pins.items() if key[0] != mesh}
+
     def add(self, pin: Pin, replaced: Iterable[Pin]) -> None:
         """Take over what was stored; `replaced` are pins that it stands for now."""
         for each in replaced:
@@ -70,22 +75,22 @@ class Pins:
             if pin.mesh == mesh.id and pin.member not in mesh.state.members and compare_form(pin.name) == wanted
         ]
 
-    def standing(self, mesh: Mesh, member: MemberId) -> str:
+    def standing(self, mesh: Mesh | None, member: MemberId) -> str:
         """verified, changed, or empty for one whose keys nobody has compared here."""
-        if mesh.chain is None:
+        if mesh is None or mesh.chain is None:
             return UNVERIFIED
         pin = self.pin_of(mesh, member)
         if pin is None:
-            return UNVERIFIED
+            return CHANGED if vouched_by_others(mesh, member) else UNVERIFIED
         same = pin.member == member and pin.devices == tuple(sorted(mesh.state.active_devices(member)))
         return VERIFIED if same else CHANGED
 
     def changes(self, mesh: Mesh, member: MemberId) -> list[KeyChange]:
         """What is other than it was compared, in the order of the chain."""
         pin = self.pin_of(mesh, member)
-        if pin is None:
-            return []
         devices = mesh.state.devices
+        if pin is None:
+            return [KeyChange(each, True, devices[each].added_seq) for each in vouched_by_others(mesh, member)]
         active = mesh.state.active_devices(member)
         came = [KeyChange(each, True, devices[each].added_seq) for each in active if each not in pin.devices]
         gone = [
@@ -100,9 +105,26 @@ class Pins:
 
         With `many` the message goes to a group, and only those that are in `wanted` (in normal form) are named by it.
         """
-        if not self._pins:
-            return
         for recipient in recipients:
             named = not many or compare_form(recipient.to) in wanted
             if named and self.standing(mesh, recipient.member) == CHANGED:
                 raise MeshError("peer_changed", peer=mesh.name_of(recipient.member), mesh=mesh.slug)
+
+
+def vouched_by_others(mesh: Mesh, member_id: MemberId) -> list[DeviceId]:
+    """A member's active devices that do not go back to the one he came with, as after a restore that a signer or the
+    recovery key signed: who writes to him is told first. Nothing for this machine's own person, who did it himself."""
+    member = mesh.state.members.get(member_id)
+    if member is None or member_id == mesh.row.member:
+        return []
+    devices = mesh.state.devices
+    found: list[DeviceId] = []
+    for each in mesh.state.active_devices(member_id):
+        entry = devices[each]
+        while entry.added_seq != member.added_seq:
+            by = devices.get(entry.added_by)
+            if by is None or by.member_id != member_id:
+                found.append(each)
+                break
+            entry = by
+    return found

@@ -1,6 +1,6 @@
 """Why a message is not on its recipient's machine yet: in a word, and in a sentence. Pure but for reading the state."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from mesh_protocol.ids import DeviceId
@@ -9,6 +9,8 @@ from meshd.mesh import Mesh
 from meshd.presence import PresenceBoard
 from meshd.store.outbox_views import OutboxView
 
+MAX_NAMED: Final = 5
+"""Members that are named where many might be."""
 REFUSED: Final[Mapping[str, str]] = {
     "rate_limited": "the broker takes no more so fast; it goes on by itself",
     "mailbox_full": "their mailbox at the broker is full: it waits until they fetch their mail",
@@ -48,6 +50,8 @@ def _why_away(mesh: Mesh, board: PresenceBoard, view: OutboxView) -> Why:
 
 def why_here(mesh: Mesh) -> Why | None:
     """What holds up all of a mesh."""
+    if mesh.fork is not None:
+        return Why("alarm", "the mesh is frozen between two histories of its membership: see mesh resolve")
     if mesh.alarm:
         return Why("alarm", "sending is stopped, because the broker showed another history: see mesh doctor")
     if not mesh.active:
@@ -67,6 +71,18 @@ def _why_there(mesh: Mesh, view: OutboxView, refusals: Mapping[DeviceId, str]) -
     if not view.sealed and view.device not in mesh.peer_prekeys:
         return Why("no_prekey", "their machine has not published a key to seal it to yet")
     return Why("sending", "it is on its way to the broker")
+
+
+def held_up(meshes: Iterable[Mesh]) -> list[str]:
+    """The members whose messages lie here unread by anybody, because they name a membership that the broker does not show."""
+    names = {
+        mesh.name_of(mesh.state.devices[device].member_id)
+        for mesh in meshes
+        if mesh.chain is not None
+        for device in mesh.doubts.authors
+        if device in mesh.state.devices
+    }
+    return sorted(names)[:MAX_NAMED]
 
 
 def ago(ms: int) -> str:

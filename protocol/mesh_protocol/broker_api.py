@@ -33,6 +33,8 @@ TIP: Final = "tip"
 MAIL: Final = "mail"
 LIVE: Final = "live"
 JOIN_REQUEST: Final = "join_request"
+JOIN_GONE: Final = "join_gone"
+JOIN_DENIED: Final = "join_denied"
 PREKEYS_LOW: Final = "prekeys_low"
 
 
@@ -46,10 +48,11 @@ class Challenge(Answer, frozen=True):
 
 
 class TipPush(Answer, frozen=True):
-    """The chain of `mesh` grew. `tip` is an encoded signed tip."""
+    """The chain of `mesh` grew, or another history of it is known. `tip` is an encoded signed tip, `branches` as at hello."""
 
     mesh: Bytes32
     tip: bytes
+    branches: Count = 0
 
 
 class MailPush(Answer, frozen=True):
@@ -73,17 +76,34 @@ class JoinPush(Answer, frozen=True):
     id: Count
 
 
+class JoinGonePush(Answer, frozen=True):
+    """A join request was answered by another signer: it waits no more."""
+
+    mesh: Bytes32
+    id: Count
+
+
+class JoinDeniedPush(Answer, frozen=True):
+    """A signer said no to the join request of this connection."""
+
+    mesh: Bytes32
+
+
 # Hello.
 
 
 class HelloAnswer(Answer, frozen=True):
-    """The broker's half of the mutual hello. `tip` is the broker's newest signed tip of the mesh."""
+    """The broker's half of the mutual hello. `tip` is the broker's newest signed tip of the mesh.
+
+    `branches` counts the records of other histories that lie beside the chain: a hint, unsigned, that says when to read them.
+    """
 
     version: int
     session_id: Bytes16
     server_ms: Count
     sig: Bytes64
     tip: bytes
+    branches: Count = 0
 
 
 @op(
@@ -96,6 +116,9 @@ class HelloAnswer(Answer, frozen=True):
         "invite_unknown",
         "invite_used",
         "invite_expired",
+        "invite_closed",
+        "link_unknown",
+        "link_used",
         "clone",
         "admission_needed",
         "version_mismatch",
@@ -105,10 +128,11 @@ class HelloAnswer(Answer, frozen=True):
     ),
 )
 class Hello(Request, frozen=True):
-    """Prove a device's key, or the key of an open invite, for one mesh.
+    """Prove a device's key, the key of an open invite, or the mesh's recovery key, for one mesh.
 
     With `create`, the body holds items: the records (genesis and the first epoch) of a mesh new to this broker, whose
-    first device this is; `admission` is the HMAC proof of the broker's admission token, empty on loopback.
+    first device this is; `admission` is the HMAC proof of the broker's admission token, empty on loopback. With `meet` the
+    key is that of a meeting, which two may enter.
     """
 
     mesh: Bytes32
@@ -120,6 +144,7 @@ class Hello(Request, frozen=True):
     sig: Bytes64
     invite: bool = False
     create: bool = False
+    meet: bool = False
     admission: bytes = b""
 
 
@@ -139,59 +164,8 @@ class TipAnswer(Answer, frozen=True):
     tip: bytes
 
 
-@op(
-    "chain.append",
-    answer=TipAnswer,
-    tier=Tier.AGENT,
-    errors=("chain_conflict", "chain_invalid", "not_allowed", "too_large", "rate_limited", "storage_full"),
-)
-class ChainAppend(Request, frozen=True):
-    """Append records in one commit if the chain still ends with `previous`.
-
-    Body: items of two: items of the records, items of the epoch seals that belong to them.
-    """
-
-    mesh: Bytes32
-    previous: Bytes32
-
-
-class ChainAnswer(Answer, frozen=True):
-    """Body: items, the records in order. `more` says that another read is needed."""
-
-    more: bool
-
-
-@op("chain.read", answer=ChainAnswer, tier=Tier.STATUS, errors=("not_allowed",))
-class ChainRead(Request, frozen=True):
-    """Records of the chain after the first `after` ones, as many as fit a frame. For members and open invites."""
-
-    mesh: Bytes32
-    after: Count
-
-
-class SealsAnswer(Answer, frozen=True):
-    """Body: items, the encoded seals."""
-
-    count: int
-
-
-@op("seals.read", answer=SealsAnswer, tier=Tier.AGENT)
-class SealsRead(Request, frozen=True):
-    """The epoch seals that lie here for the calling device."""
-
-    mesh: Bytes32
-
-
 class Done(Answer, frozen=True):
     """It is done and durable."""
-
-
-@op("seals.ack", answer=Done, tier=Tier.AGENT)
-class SealsAck(Request, frozen=True):
-    """The seals of epochs up to `epoch` are kept by the calling device; the broker may drop them."""
-
-    mesh: Bytes32
-    epoch: Count
 
 
 # Prekeys.
@@ -354,7 +328,7 @@ class JoinAnswer(Answer, frozen=True):
     "join.ask",
     answer=JoinAnswer,
     tier=Tier.STATUS,
-    errors=("not_allowed", "too_large", "rate_limited", "bad_envelope", "storage_full"),
+    errors=("not_allowed", "invite_denied", "too_large", "rate_limited", "bad_envelope", "storage_full"),
 )
 class JoinAsk(Request, frozen=True):
     """Ask to be admitted; only on a connection whose hello proved the invite's key. Body: the join request."""
@@ -378,10 +352,12 @@ class JoinList(Request, frozen=True):
 
 @op("join.drop", answer=Done, tier=Tier.AGENT, errors=("not_allowed",))
 class JoinDrop(Request, frozen=True):
-    """A request was refused or is answered: forget it; for signers."""
+    """A request was refused or is answered: forget it; for signers. With `denied` its device may not ask again under this
+    invite, and is told."""
 
     mesh: Bytes32
     id: Count
+    denied: bool = False
 
 
 class StatsAnswer(Answer, frozen=True):

@@ -1,6 +1,7 @@
 """Bodies of the records that change a mesh: removals, roles, signers, names, and what is said of broker, log and forks."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from mesh_protocol.chain_fields import (
     MAX_BROKER_URLS,
@@ -167,8 +168,8 @@ class SetName:
 
 
 @dataclass(frozen=True, slots=True)
-class AddSigner:
-    """An active device becomes a signer of the mesh."""
+class _OneDevice:
+    """A body that names one device and nothing else."""
 
     device: DeviceId
 
@@ -180,30 +181,20 @@ class AddSigner:
         return lst(self.device)
 
     @classmethod
-    def decode(cls, body: bytes) -> "AddSigner":
+    def decode(cls, body: bytes) -> Self:
         """Raises BadEncoding."""
         (device,) = unlst_exactly(body, 1)
         return cls(DeviceId(device))
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveSigner:
+class AddSigner(_OneDevice):
+    """An active device becomes a signer of the mesh."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveSigner(_OneDevice):
     """A device is a signer no more; it stays a device."""
-
-    device: DeviceId
-
-    def __post_init__(self) -> None:
-        require_size(self.device, DEVICE_ID_SIZE, "device")
-
-    def encode(self) -> bytes:
-        """The body's bytes."""
-        return lst(self.device)
-
-    @classmethod
-    def decode(cls, body: bytes) -> "RemoveSigner":
-        """Raises BadEncoding."""
-        (device,) = unlst_exactly(body, 1)
-        return cls(DeviceId(device))
 
 
 @dataclass(frozen=True, slots=True)

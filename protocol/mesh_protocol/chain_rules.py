@@ -41,7 +41,9 @@ def add_member(draft: Draft, record: Record, body: AddMember) -> None:
     draft.require_new_device(record, body.device)
     if body.invite_id:
         _use_invite(draft, record, InviteId(body.invite_id), body.role)
-    draft.members[body.member_id] = Member(body.member_id, body.role, body.sealed_name, (body.device,), record.seq)
+    draft.members[body.member_id] = Member(
+        body.member_id, body.role, body.sealed_name, (body.device,), record.seq, invite_id=body.invite_id
+    )
     draft.list_device(record, body.device, body.member_id)
 
 

@@ -75,6 +75,8 @@ class Member:
     removed_seq: int = 0
     banned: bool = False
     policy: frozenset[str] | None = None
+    invite_id: bytes = b""
+    """The invite he came in by; empty: none."""
 
     @property
     def permissions(self) -> frozenset[str]:

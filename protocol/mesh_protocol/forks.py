@@ -66,13 +66,21 @@ class _Branch(NamedTuple):
         return Head(self.state.seq, self.state.head)
 
 
-def judge(mesh_id: MeshId, records: Iterable[Record]) -> Settled | Frozen:
+class Trunk(NamedTuple):
+    """What was verified before and all branches have in common: whole appends, and the state after them."""
+
+    records: tuple[Record, ...]
+    state: ChainState
+
+
+def judge(mesh_id: MeshId, records: Iterable[Record], trunk: Trunk | None = None) -> Settled | Frozen:
     """What the records of `mesh_id` come to. Those that break a rule, or hang on nothing, do not count.
 
-    Raises ChainError `no_genesis` unless they hold the mesh's first append, and `unknown_type` when a record of a
+    With `trunk` only what follows it is verified, and nothing that parts from it below its end is seen. Raises ChainError
+    `no_genesis` unless they hold the mesh's first append or there is a trunk, and `unknown_type` when a record of a
     member's is of a type this build does not know.
     """
-    tree = _Tree(mesh_id, records)
+    tree = _Tree(mesh_id, records, trunk)
     branches = tree.branches
     if not branches:
         raise ChainError("no_genesis", 1)
@@ -86,11 +94,35 @@ def judge(mesh_id: MeshId, records: Iterable[Record]) -> Settled | Frozen:
         return Settled(contested[0].records, contested[0].state, void)
     common = contested[0].records
     for each in contested[1:]:
-        common = _common(common, each.records)
+        common = shared(common, each.records)
     return Frozen(common, tree.state_after(common), tuple(sorted(heads)), void)
 
 
-def _common(first: tuple[Record, ...], second: tuple[Record, ...]) -> tuple[Record, ...]:
+def trace(records: Iterable[Record], head: bytes) -> tuple[Record, ...]:
+    """Of `records` those that lead to the one whose hash is `head`, in order, as far down as they go; they are not
+    verified here."""
+    known = {record.hash: record for record in records}
+    path: list[Record] = []
+    while (record := known.pop(head, None)) is not None:
+        path.append(record)
+        head = record.prev_hash
+    return tuple(reversed(path))
+
+
+def standing(result: Settled | Frozen, records: Iterable[Record]) -> frozenset[bytes]:
+    """The hashes of those of `records` that lie on a branch of `result`, whether it counts, waits or is void."""
+    known = {record.hash: record for record in records}
+    heads = result.heads if isinstance(result, Frozen) else (Head(result.state.seq, result.state.head),)
+    found: set[bytes] = set()
+    for head in (*heads, *result.void):
+        digest = head.hash
+        while digest in known and digest not in found:
+            found.add(digest)
+            digest = known[digest].prev_hash
+    return frozenset(found)
+
+
+def shared(first: tuple[Record, ...], second: tuple[Record, ...]) -> tuple[Record, ...]:
     """The whole appends with which both begin. Records are linked, so those that are equal come first."""
     low, high = 0, min(len(first), len(second))
     while low < high:
@@ -105,7 +137,7 @@ def _common(first: tuple[Record, ...], second: tuple[Record, ...]) -> tuple[Reco
 class _Tree:
     """The records by what they follow, and every branch that they make."""
 
-    def __init__(self, mesh_id: MeshId, records: Iterable[Record]) -> None:
+    def __init__(self, mesh_id: MeshId, records: Iterable[Record], trunk: Trunk | None) -> None:
         self.branches: list[_Branch] = []
         self._states: dict[bytes, ChainState] = {}
         """The state wherever branches part or end."""
@@ -116,10 +148,14 @@ class _Tree:
                 self._after.setdefault((record.seq - 1, record.prev_hash), []).append(_Link(digest, record))
             elif record.type == "genesis" and mesh_id_of(record) == mesh_id:
                 first.append(_Link(digest, record))
-        self._grow(first)
+        if trunk is None:
+            self._grow(None, first)
+        else:
+            self._states[trunk.state.head] = trunk.state
+            self._grow(_Branch(*trunk), self._after.get((trunk.state.seq, trunk.state.head), []))
 
-    def _grow(self, first: list[_Link]) -> None:
-        waiting: list[tuple[_Branch | None, list[_Link]]] = [(None, first)]
+    def _grow(self, start: _Branch | None, first: list[_Link]) -> None:
+        waiting = [(start, first)]
         while waiting:
             before, following = waiting.pop()
             grown = [found for append in self._appends(following) if (found := self._follow(before, append))]
@@ -171,7 +207,7 @@ class _Tree:
 
     def voids(self, by: _Branch, branch: _Branch) -> bool:
         """Whether `by` has a resolve that ends `branch`."""
-        common = _common(by.records, branch.records)
+        common = shared(by.records, branch.records)
         resolves = _resolves(by, len(common))
         recovery = by.state.genesis.recovery_pub
         if not resolves:

@@ -1,7 +1,8 @@
 """Invites by link, and the request to join that answers one (crypto design 2.11).
 
 ```
-link    = mesh://join/1?m=<mesh_id>&i=<invite_id>&b=<broker URL>#<secret>        base64url without padding
+link    = mesh://join/1?m=<mesh_id>&i=<invite_id>&b=<broker URL>[&f=<inviter's name>]#<secret>
+          ids and secret in base64url without padding, the others percent-encoded
 key     = Ed25519 from HKDF(secret, PAE("invite-key"))
 request = lst(signed, names, invite_sig, device_sig)      both signatures over `signed`
 signed  = PAE("join-request", mesh_id, invite_id, device, spk, tip, SHA-256(names))
@@ -31,7 +32,7 @@ from mesh_protocol.keys import (
     verify,
     verify_prekey,
 )
-from mesh_protocol.names import pack_name, unpack_name
+from mesh_protocol.names import check_name, pack_name, unpack_name
 from mesh_protocol.padding import MIN_BUCKET
 from mesh_protocol.pae import (
     MAX_INT,
@@ -51,10 +52,11 @@ from mesh_protocol.tip import TipRef
 SECRET_SIZE = 32
 MAX_SIGNERS = 64
 MAX_JOIN_REQUEST = 64 * 1024
-MAX_LINK = 1024
+MAX_LINK = 1536
 
 _LINK = re.compile(
-    r"mesh://join/1\?m=([A-Za-z0-9_-]{43})&i=([A-Za-z0-9_-]{43})&b=([A-Za-z0-9._~%-]{1,800})#([A-Za-z0-9_-]{43})"
+    r"mesh://join/1\?m=([A-Za-z0-9_-]{43})&i=([A-Za-z0-9_-]{43})&b=([A-Za-z0-9._~%-]{1,800})"
+    r"(?:&f=([A-Za-z0-9._~%-]{1,400}))?#([A-Za-z0-9_-]{43})"
 )
 _SIGNED_FIELDS = 6
 _REQUEST_FIELDS = 4
@@ -64,23 +66,30 @@ _SEALED_NAME_SIZE = MIN_BUCKET + AEAD_TAG_SIZE
 
 @dataclass(frozen=True, slots=True)
 class InviteLink:
-    """Everything a joiner needs, on one line. Whoever reads `secret` (32 bytes) may join; it is never printed."""
+    """Everything a joiner needs, on one line. Whoever reads `secret` (32 bytes) may join; it is never printed.
+
+    `inviter` is what whoever made the link calls himself: to be shown to who waits, and nothing else. Empty: not said.
+    """
 
     mesh_id: MeshId
     invite_id: InviteId
     broker_url: str
     secret: bytes = field(repr=False)
+    inviter: str = ""
 
     def __post_init__(self) -> None:
         require_size(self.mesh_id, MESH_ID_SIZE, "mesh_id")
         require_size(self.invite_id, INVITE_ID_SIZE, "invite_id")
+        if self.inviter and check_name(self.inviter) != self.inviter:
+            raise BadEncoding("an invite link names its maker in another form than names have")
         require_broker_url(self.broker_url)
         require_size(self.secret, SECRET_SIZE, "an invite secret")
 
     def url(self) -> str:
         """The link. It is a secret."""
         broker = quote(self.broker_url, safe="")
-        return f"mesh://join/1?m={_b64(self.mesh_id)}&i={_b64(self.invite_id)}&b={broker}#{_b64(self.secret)}"
+        by = f"&f={quote(self.inviter, safe='')}" if self.inviter else ""
+        return f"mesh://join/1?m={to_b64(self.mesh_id)}&i={to_b64(self.invite_id)}&b={broker}{by}#{to_b64(self.secret)}"
 
 
 def parse_link(text: str) -> InviteLink:
@@ -88,23 +97,26 @@ def parse_link(text: str) -> InviteLink:
     match = _LINK.fullmatch(text) if len(text) <= MAX_LINK else None
     if match is None:
         raise BadEncoding("this is not an invite link: copy the whole line that mesh invite printed")
-    mesh_id, invite_id, broker, secret = match.groups()
+    mesh_id, invite_id, broker, by, secret = match.groups()
     try:
         broker_url = unquote(broker, encoding="ascii", errors="strict")
+        inviter = unquote(by or "", errors="strict")
     except UnicodeDecodeError:
-        raise BadEncoding("the invite link names a broker that is no URL: ask for a new link") from None
-    link = InviteLink(MeshId(_unb64(mesh_id)), InviteId(_unb64(invite_id)), broker_url, _unb64(secret))
+        raise BadEncoding("the invite link names a broker that is no URL, or nobody: ask for a new link") from None
+    link = InviteLink(MeshId(from_b64(mesh_id)), InviteId(from_b64(invite_id)), broker_url, from_b64(secret), inviter)
     # One link has one spelling: stray base64 bits or needless percent signs would make two.
     if link.url() != text:
         raise BadEncoding("the invite link was altered: copy the whole line that mesh invite printed")
     return link
 
 
-def _b64(data: bytes) -> str:
+def to_b64(data: bytes) -> str:
+    """base64url without padding, as links hold it."""
     return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
-def _unb64(text: str) -> bytes:
+def from_b64(text: str) -> bytes:
+    """The 32 bytes of 43 such characters; stray bits at the end are not noticed here."""
     return urlsafe_b64decode(text + "=")
 
 

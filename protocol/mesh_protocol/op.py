@@ -25,6 +25,7 @@ COMMON_ERRORS: Final = (
     "cancelled",
     "not_allowed",
     "guarded",
+    "guard_asks",
     "keys_locked",
     "storage_full",
     "rate_limited",

@@ -22,7 +22,7 @@ PURPOSES = (
     "live-key", "live-chan", "live-sig", "file-key", "file-wrap", "file-manifest", "file-payload",
     "vault-aad", "vault-grant", "name", "invite-key", "join-request", "join-name", "audit-entry",
     "action-request", "action-approval", "remote-open", "runner-attest", "backup", "safety-number",
-    "store-column", "link-commit", "link-words",
+    "store-column", "link-commit", "link-words", "meet-key", "meet-frame",
 )
 # fmt: on
 LABELS = frozenset(PURPOSES)

@@ -246,6 +246,7 @@ RULES = {
             "meshd/meshd/claude/transcript.py": "reads Claude Code's transcripts",
             "meshd/meshd/embedded.py": "makes the embedded broker's folder",
             "meshd/meshd/instance.py": "the lock, the socket and the file that says where it is",
+            "meshd/meshd/keys/passphrase.py": "reads the credential that systemd gives to the service",
             "meshd/meshd/local_disk.py": "tries whether the disk can hold what is promised",
             "meshd/meshd/log.py": "the log files",
             "meshd/meshd/paths.py": "judges the daemon's folders",

@@ -14,7 +14,8 @@ from broker_kit.people import Device, envelope, new_mesh, seeded
 from broker_kit.stand import HeldWorker, open_memory_stand
 from mesh_broker.acks import MAX_RANGES, AckQueue, merged
 from mesh_broker.limits import Limits
-from mesh_protocol.broker_api import AcceptAnswer, ChainRead, MailSend, Stats, StatsAnswer
+from mesh_protocol.broker_api import AcceptAnswer, MailSend, Stats, StatsAnswer
+from mesh_protocol.broker_chain import ChainRead
 from mesh_protocol.io.connection import Call
 from mesh_protocol.wire.errors import RemoteError
 

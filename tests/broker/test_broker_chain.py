@@ -10,20 +10,8 @@ from broker_kit.side import Side, append_body
 from broker_kit.stand import Stand, open_memory_stand
 from mesh_broker.chain import START
 from mesh_broker.limits import Limits
-from mesh_protocol.broker_api import (
-    ChainAnswer,
-    ChainAppend,
-    ChainRead,
-    Done,
-    JoinAnswer,
-    JoinAsk,
-    JoinList,
-    JoinListAnswer,
-    SealsAck,
-    SealsAnswer,
-    SealsRead,
-    TipAnswer,
-)
+from mesh_protocol.broker_api import Done, JoinAnswer, JoinAsk, JoinList, JoinListAnswer, TipAnswer
+from mesh_protocol.broker_chain import ChainAnswer, ChainAppend, ChainRead, SealsAck, SealsAnswer, SealsRead
 from mesh_protocol.chain import Record
 from mesh_protocol.invite import invite_key
 from mesh_protocol.members import extend

@@ -10,7 +10,8 @@ import trio
 from broker_kit.people import START_MS, Device, Mesh, envelope, seeded
 from broker_kit.process import SIGKILL, connected, made_mesh, running
 from broker_kit.side import Side
-from mesh_protocol.broker_api import AcceptAnswer, ChainAnswer, ChainRead, Done, MailAck, Stats, StatsAnswer
+from mesh_protocol.broker_api import AcceptAnswer, Done, MailAck, Stats, StatsAnswer
+from mesh_protocol.broker_chain import ChainAnswer, ChainRead
 from mesh_protocol.chain import Record
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.members import extend

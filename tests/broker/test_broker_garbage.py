@@ -12,14 +12,14 @@ from broker_kit.people import Device, envelope
 from broker_kit.side import Side
 from broker_kit.stand import Stand, open_memory_stand
 from mesh_broker.limits import Limits
-from mesh_protocol import broker_api
+from mesh_protocol import broker_api, broker_chain, broker_meeting
 from mesh_protocol.broker_api import Stats, StatsAnswer
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.registry import operations_in
 from mesh_protocol.wire.codec import JsonValue
 from mesh_protocol.wire.errors import CODES, RemoteError
 
-OPERATIONS = operations_in([broker_api])
+OPERATIONS = operations_in([broker_api, broker_chain, broker_meeting])
 UNIVERSAL = {"bad_request", "unknown_field", "unknown_method", "not_allowed", "rate_limited"}
 """Refusals that any operation may give without declaring them."""
 ROOMY = Limits(prekey_burst=10**6, append_burst=10**6, live_burst=10**6, member_burst=10**6, hellos_refused=10**6)

@@ -9,7 +9,8 @@ import trio
 from broker_kit.people import START_MS, Device, invite_id, join_request, new_mesh, seeded
 from broker_kit.stand import TOKEN, Stand, open_memory_stand
 from mesh_broker.limits import DAY_MS, Limits
-from mesh_protocol.broker_api import ChainAnswer, ChainRead, HelloAnswer, JoinAnswer, JoinAsk, Stats, StatsAnswer
+from mesh_protocol.broker_api import HelloAnswer, JoinAnswer, JoinAsk, Stats, StatsAnswer
+from mesh_protocol.broker_chain import ChainAnswer, ChainRead
 from mesh_protocol.ids import MeshId
 from mesh_protocol.invite import invite_key
 from mesh_protocol.pae import lst

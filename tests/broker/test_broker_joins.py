@@ -10,7 +10,7 @@ from broker_kit.stand import Stand, open_memory_stand
 from mesh_broker.invites import MAX_JOIN
 from mesh_broker.limits import DAY_MS, Limits
 from mesh_protocol.broker_api import Done, JoinAnswer, JoinAsk, JoinDrop, JoinList, JoinListAnswer
-from mesh_protocol.chain import Record
+from mesh_protocol.chain import AddSigner, InviteClose, Record
 from mesh_protocol.invite import invite_key
 
 SECRET = seeded("secret")
@@ -145,3 +145,64 @@ async def test_a_request_lies_a_month_longer_than_its_invite(tmp_path: Path) -> 
         for days, left in ((29, 1), (31, 0)):
             await store.expire(START_MS + 3_600_000 + days * DAY_MS, 0, 100).wait()
             assert len(store.joins(mesh.id, 10**6)) == left
+
+
+async def test_a_denied_device_is_told_and_asks_no_more_under_that_invite(memory_stand: Stand) -> None:
+    mesh, ann, record, side = await invited(memory_stand, uses=2)
+    body = join_request(mesh, record, SECRET, Device("bob"))
+    asked = await side.call(ask(mesh, record), JoinAnswer, body)
+    other = await memory_stand.connect()
+    await other.hello(mesh.id, invite_key(SECRET), invite=True)
+    await other.call(ask(mesh, record), JoinAnswer, join_request(mesh, record, SECRET, Device("carl")))
+    await ann.call(JoinDrop(mesh=mesh.id, id=asked.id, denied=True), Done)
+    assert (await side.heard("join_denied")).params == {"mesh": mesh.id}
+    assert await side.refusal(ask(mesh, record), body) == "invite_denied"
+    assert len((await ann.call(JoinList(mesh=mesh.id), JoinListAnswer)).ids) == 1, "carl's still waits"
+    assert other.waiting("join_denied") == 0
+    again = await ann.invite(mesh, seeded("another secret"))
+    anew = await memory_stand.connect()
+    await anew.hello(mesh.id, invite_key(seeded("another secret")), invite=True)
+    await anew.call(ask(mesh, again), JoinAnswer, join_request(mesh, again, seeded("another secret"), Device("bob")))
+
+
+async def test_a_denial_takes_no_room_and_outlives_a_restart_as_long_as_the_request_would(tmp_path: Path) -> None:
+    limits = Limits(join_waiting=1)
+    async with open_memory_stand(tmp_path, limits) as stand:
+        mesh, ann, record, side = await invited(stand, uses=5)
+        body = join_request(mesh, record, SECRET, Device("bob"))
+        asked = await side.call(ask(mesh, record), JoinAnswer, body)
+        await ann.call(JoinDrop(mesh=mesh.id, id=asked.id, denied=True), Done)
+        await side.call(ask(mesh, record), JoinAnswer, join_request(mesh, record, SECRET, Device("carl")))
+    async with open_memory_stand(tmp_path, limits) as stand:
+        side = await stand.connect()
+        await side.hello(mesh.id, invite_key(SECRET), invite=True)
+        assert await side.refusal(ask(mesh, record), body) == "invite_denied"
+        await stand.broker.store.expire(START_MS + 3_600_000 + 31 * DAY_MS, 0, 100).wait()
+        assert (await side.call(ask(mesh, record), JoinAnswer, body)).id > asked.id
+
+
+@pytest.mark.parametrize("denied", [True, False])
+async def test_the_other_signers_are_told_that_a_request_is_answered(memory_stand: Stand, denied: bool) -> None:
+    mesh, ann, record, side = await invited(memory_stand)
+    bob = Device("bob")
+    await ann.append(mesh, mesh.add_member(bob))
+    await ann.append(mesh, mesh.signed("add_signer", AddSigner(bob.id).encode()))
+    second = await memory_stand.enter(mesh, bob)
+    asked = await side.call(ask(mesh, record), JoinAnswer, join_request(mesh, record, SECRET, Device("carl")))
+    await ann.call(JoinDrop(mesh=mesh.id, id=asked.id, denied=denied), Done)
+    assert (await second.heard("join_gone")).params == {"mesh": mesh.id, "id": asked.id}
+    assert ann.waiting("join_gone") == side.waiting("join_gone") == 0
+
+
+async def test_what_is_not_there_is_denied_without_harm(memory_stand: Stand) -> None:
+    mesh, ann, record, side = await invited(memory_stand)
+    await ann.call(JoinDrop(mesh=mesh.id, id=4711, denied=True), Done)
+    await side.call(ask(mesh, record), JoinAnswer, join_request(mesh, record, SECRET, Device("bob")))
+
+
+async def test_a_closed_invite_is_told_apart_from_a_used_one(memory_stand: Stand) -> None:
+    mesh, ann, record, _ = await invited(memory_stand)
+    await ann.append(mesh, mesh.signed("invite_close", InviteClose(invite_id(record)).encode()))
+    late = await memory_stand.connect()
+    request, _ = late.hello_request(mesh.id, invite_key(SECRET), invite=True)
+    assert await late.refusal(request) == "invite_closed"

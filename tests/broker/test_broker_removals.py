@@ -7,8 +7,6 @@ from broker_kit.side import Side
 from broker_kit.stand import Stand, open_memory_stand
 from mesh_protocol.broker_api import (
     AcceptAnswer,
-    ChainAnswer,
-    ChainRead,
     Done,
     JoinAnswer,
     JoinAsk,
@@ -17,8 +15,11 @@ from mesh_protocol.broker_api import (
     LivePublish,
     LiveSubscribe,
     MailSend,
-    SealsRead,
+    PrekeyAnswer,
+    PrekeyPut,
+    PrekeyTake,
 )
+from mesh_protocol.broker_chain import ChainAnswer, ChainRead, SealsRead
 from mesh_protocol.ids import MemberId
 from mesh_protocol.invite import invite_key
 from mesh_protocol.members import extend
@@ -111,3 +112,15 @@ async def test_a_removed_device_that_is_admitted_anew_has_its_old_mailbox(memory
     await again.resume(mesh)
     await ann.call(MailSend(mesh=mesh.id, again=True), AcceptAnswer, envelope(mesh, mesh.owner, bob, 9))
     await again.mail(1)
+
+
+async def test_the_prekeys_and_seals_of_a_removed_device_are_given_to_nobody_also_when_it_is_back(
+    memory_stand: Stand,
+) -> None:
+    mesh, ann, bob, side = await pair(memory_stand)
+    await side.call(PrekeyPut(mesh=mesh.id), Done, bob.signed_prekey(mesh.id).encode())
+    assert len(await ann.items(PrekeyTake(mesh=mesh.id, devices=[bob.id]), PrekeyAnswer)) == 1
+    await ann.append(mesh, *mesh.remove(bob))
+    bob.member_id = MemberId(seeded("bob again")[:16])
+    await ann.append(mesh, mesh.add_member(bob))
+    assert await ann.items(PrekeyTake(mesh=mesh.id, devices=[bob.id]), PrekeyAnswer) == []

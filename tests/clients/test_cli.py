@@ -58,6 +58,10 @@ def test_a_usage_error_of_every_verb_is_json_where_asked(environ: dict, name: st
 
 
 ARGUMENTS = {
+    "backup": ("backup.file",),
+    "backup check": ("backup.file",),
+    "restore": ("backup.file",),
+    "device restore": ("ann", "code"),
     "new": ("team",),
     "join": ("mesh://x",),
     "send": ("bob", "hi"),

@@ -20,7 +20,9 @@ def test_new_and_join_name_the_person_by_his_login_unless_told(scripted: Scripte
     login = pwd.getpwuid(os.getuid()).pw_name
     made = {"id": ID, "mesh": "team", "me": "me", "broker": "local:"}
     scripted.on_request["mesh.new"] = result(made)
-    scripted.on_request["mesh.join"] = result({"id": ID, "mesh": "team", "me": "me", "state": "pending"})
+    scripted.on_request["mesh.join"] = result(
+        {"id": ID, "mesh": "team", "me": "me", "state": "pending", "waiting_for": "ann"}
+    )
     scripted.start()
     assert b"Made the mesh team; you are me in it." in mesh(environ, "new", "team").stdout
     assert scripted.requests[-1].params == {"name": "team", "me": login}
@@ -28,7 +30,7 @@ def test_new_and_join_name_the_person_by_his_login_unless_told(scripted: Scripte
     assert scripted.requests[-1].params == {"name": "team", "me": "al"}
     done = mesh(environ, "join", "mesh://x", "--wait", "1")
     assert done.returncode == 0
-    assert b"nobody who may let you in is there yet" in done.stdout
+    assert b"Asked to join team as me; waiting for ann." in done.stdout
     assert scripted.requests[-1].params == {"url": "mesh://x", "me": login, "wait_s": 1.0}
 
 

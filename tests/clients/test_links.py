@@ -144,6 +144,21 @@ def test_an_invite_is_joined_after_it_was_said_where_to(daemon: Scripted, enviro
     assert joined["url"] == INVITE
 
 
+def test_a_link_of_another_machine_is_followed_after_a_yes(daemon: Scripted, environ: dict) -> None:
+    link = f"mesh://link/1?m={'M' * 43}&b=wss%3A%2F%2Fbroker.example.org#{'S' * 43}"
+    step = {"id": "0" * 16, "mesh": "lab", "state": "done", "words": [], "device": "ab" * 32}
+    daemon.on_request["link.join"] = daemon.on_request["link.wait"] = result(step)
+    with opened(environ, link) as terminal:
+        terminal.shows("Its broker: wss://broker.example.org")
+        terminal.shows("Link this machine? [y/N]")
+        assert b"SSSS" not in terminal.written
+        terminal.keys("y\r")
+        assert terminal.ends() == 0
+        terminal.shows("This machine is yours in lab now")
+    (joined,) = calls(daemon, "link.join")
+    assert joined["url"] == link
+
+
 def test_a_pasted_link_is_not_shown(daemon: Scripted, environ: dict) -> None:
     with opened(environ, "-") as terminal:
         terminal.shows("not shown")

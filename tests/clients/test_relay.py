@@ -123,6 +123,7 @@ def test_without_a_daemon_it_answers_itself_after_three_seconds_and_tells_when_o
         scripted.on_line = echo
         scripted.start()
         assert client.hear() == {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
+        assert client.hear() == {"jsonrpc": "2.0", "method": "notifications/prompts/list_changed"}
         assert client.ask(request(3, "tools/list")) == result(3, method="tools/list")
     assert [line.get("method") for line in scripted.lines][:2] == ["initialize", "notifications/initialized"]
 

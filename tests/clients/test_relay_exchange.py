@@ -154,7 +154,11 @@ def test_the_relay_and_the_daemon_agree_on_the_revision(asked: str | None) -> No
     exchange.expire(PATIENCE, "why", "1")
     told = json.loads(exchange.to_client[0])["result"]
     assert told["protocolVersion"] == (asked if asked in REVISIONS else REVISIONS[0])
-    assert told["capabilities"] == {"tools": {"listChanged": True}, "experimental": {channel.CAPABILITY: {}}}
+    assert told["capabilities"] == {
+        "tools": {"listChanged": True},
+        "prompts": {"listChanged": True},
+        "experimental": {channel.CAPABILITY: {}},
+    }
 
 
 def asked_without_daemon(line: bytes) -> dict:
@@ -177,7 +181,8 @@ def test_another_tool_without_daemon_says_truly_that_nothing_was_done() -> None:
 
 
 def test_an_unknown_request_without_daemon_is_minus_32601_and_a_ping_is_answered() -> None:
-    assert asked_without_daemon(b'{"jsonrpc":"2.0","id":"x","method":"prompts/list"}')["error"]["code"] == -32601
+    assert asked_without_daemon(b'{"jsonrpc":"2.0","id":"x","method":"resources/list"}')["error"]["code"] == -32601
+    assert asked_without_daemon(b'{"jsonrpc":"2.0","id":"x","method":"prompts/list"}')["result"] == {"prompts": []}
     assert asked_without_daemon(b'{"jsonrpc":"2.0","id":"x","method":"ping"}')["result"] == {}
     assert asked_without_daemon(b'{"jsonrpc":"2.0","id":9,"method":"ping","params":[1,}')["error"]["code"] == -32700
 
@@ -217,7 +222,10 @@ def test_when_the_daemon_is_back_the_client_is_told_to_list_the_tools_again() ->
     taken(exchange.to_client)
     exchange.opened()
     assert taken(exchange.to_daemon) == [INITIALIZE, INITIALIZED]
-    assert [json.loads(line)["method"] for line in taken(exchange.to_client)] == ["notifications/tools/list_changed"]
+    assert [json.loads(line)["method"] for line in taken(exchange.to_client)] == [
+        "notifications/tools/list_changed",
+        "notifications/prompts/list_changed",
+    ]
     exchange.from_daemon(answer(0))
     assert exchange.to_client == []
 

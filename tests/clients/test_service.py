@@ -97,6 +97,31 @@ def test_up_starts_the_installed_service(person: dict, manager: Manager) -> None
     assert manager.told() == []
 
 
+def test_up_installs_the_service_where_it_is_asked_to_and_starts_through_it(person: dict, manager: Manager) -> None:
+    ran = mesh(person, "up", "--service")
+    name = unit_name(person)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert b"It is a service of yours and starts at login. mesh uninstall" in ran.stdout
+    assert manager.told() == [
+        "--user show-environment",
+        "--user daemon-reload",
+        f"--user enable {name}",
+        f"--user start {name}",
+    ]
+    assert b"mesh down && mesh up" in mesh(person, "up", "--service").stdout
+    assert manager.told() == []
+    assert mesh(person, "uninstall", "--yes").returncode == 0
+    assert not (manager.units / name).exists()
+
+
+def test_where_there_can_be_no_service_up_says_so_and_starts_nothing(person: dict, manager: Manager) -> None:
+    manager.refuse("show-environment")
+    ran = mesh(person, "up", "--service")
+    assert ran.returncode == 2
+    assert b"there can be no service; leave out --service" in ran.stderr
+    assert mesh(person, "status", "--no-start").returncode == 69
+
+
 def test_any_command_that_needs_a_daemon_starts_the_installed_service(person: dict, manager: Manager) -> None:
     mesh(person, "install", "--yes")
     manager.told()

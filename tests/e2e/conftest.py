@@ -10,6 +10,8 @@ from claude_harness.fixtures import (
     claude_binary,
     claude_place,
     claude_stage,
+    machine,
+    settled,
 )
 
-__all__ = ["_isolation_reported", "claude_binary", "claude_place", "claude_stage"]
+__all__ = ["_isolation_reported", "claude_binary", "claude_place", "claude_stage", "machine", "settled"]

@@ -3,23 +3,15 @@
 What a session does with a notification is behind a switch of its vendor and a login; the day this test fails, it can be tried.
 """
 
-from collections.abc import AsyncIterator
-
 import pytest
 
-from claude_harness.settled import Settled, open_settled
+from claude_harness.settled import Settled
 from claude_harness.stage import Stage
 from claude_harness.waiting import until
 from meshd.claude.channel import names_channel
 from meshd.deliver.channels import read_arguments
 
 pytestmark = [pytest.mark.claude, pytest.mark.slow]
-
-
-@pytest.fixture
-async def settled(claude_stage: Stage) -> AsyncIterator[Settled]:
-    async with open_settled(claude_stage) as found:
-        yield found
 
 
 @pytest.mark.parametrize("flags", [["--channels", "server:mesh"], []])

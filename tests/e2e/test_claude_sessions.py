@@ -2,17 +2,15 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import trio
 
-from claude_harness.fake_api import Request
 from claude_harness.frames import answer_with, frames_in
 from claude_harness.registry_view import RegistryView, read_lines
-from claude_harness.settled import Settled, eventually, open_settled
+from claude_harness.settled import Settled, eventually
 from claude_harness.stage import Stage, short_folder
 from claude_harness.waiting import until
 from machines.machine import Machine, running
@@ -22,17 +20,6 @@ pytestmark = [pytest.mark.claude, pytest.mark.slow]
 
 KINDS = pytest.mark.parametrize("kind", ["interactive", "headless"])
 TOOLS = ("--allowedTools", "mcp__mesh", "Bash")
-
-
-@pytest.fixture
-async def settled(claude_stage: Stage) -> AsyncIterator[Settled]:
-    async with open_settled(claude_stage) as found:
-        yield found
-
-
-def texts_of(turns: list[Request]) -> list[str]:
-    """The peers' texts that the model was given, in order."""
-    return [frame.text for turn in turns for frame in frames_in(turn.news)]
 
 
 def id_of(view: RegistryView) -> str:
@@ -61,7 +48,7 @@ async def test_a_resumed_session_gets_what_came_while_it_was_away(
         await settled.until_named("proj")
         assert id_of(view) == session_id
         assert (await settled.row())["rung"] == "inbox"
-    assert texts_of(claude_stage.api.turns()) == ["before", "while away"]
+        await settled.until_told("before", "while away")
 
 
 @KINDS
@@ -83,7 +70,7 @@ async def test_after_a_clear_the_same_session_is_reached_under_its_name(
         await settled.until_named("proj")
         again = await settled.send("proj", "and once more")
         await settled.until_shown(again)
-    assert texts_of(claude_stage.api.turns()) == ["after the clear", "and once more"]
+        await settled.until_told("after the clear", "and once more")
 
 
 @KINDS
@@ -102,8 +89,7 @@ async def test_after_a_compaction_messages_are_shown_and_proved(
         sent = await settled.send("proj", "after the compaction")
         await settled.until_shown(sent)
         assert (await settled.row())["trouble"] == ""
-    last = claude_stage.api.turns()[-1]
-    assert texts_of([last]) == ["after the compaction"]
+        await settled.until_told("after the compaction", last=True)
 
 
 async def test_a_fork_is_a_session_of_its_own_beside_the_one_it_came_from(
@@ -163,7 +149,7 @@ async def test_a_worktree_is_a_session_of_its_own(claude_stage: Stage, settled: 
         await settled.until_named("side")
         sent = await settled.send("side", "over here")
         await settled.until_shown(sent)
-    assert texts_of(claude_stage.api.turns()) == ["over here"]
+        await settled.until_told("over here")
 
 
 async def test_three_machines_talk_and_every_session_answers_for_itself(claude_stage: Stage) -> None:
@@ -224,4 +210,4 @@ async def test_a_session_that_is_killed_is_gone_and_gets_its_message_when_it_com
         assert (await settled.progress(sent))["state"] == "stored"
     async with claude_stage.start(kind, home, "--resume", session_id, *TOOLS):
         await settled.until_shown(sent)
-    assert texts_of(claude_stage.api.turns()) == ["are you well?"]
+        await settled.until_told("are you well?")

@@ -3,17 +3,16 @@
 import os
 import signal
 import stat
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
 
-from claude_harness.fake_api import Failure, Request, Text, ToolUse
-from claude_harness.frames import frames_in
+from claude_harness.fake_api import Failure, Text, ToolUse
+from claude_harness.frames import texts_of
 from claude_harness.registry_view import RegistryView
 from claude_harness.session import HeadlessSession
-from claude_harness.settled import Settled, eventually, open_settled
+from claude_harness.settled import Settled, eventually
 from claude_harness.stage import Stage, short_folder
 from claude_harness.waiting import until
 from machines.pair import open_pair
@@ -25,17 +24,6 @@ KINDS = pytest.mark.parametrize("kind", ["interactive", "headless"])
 TOOLS = ("--allowedTools", "mcp__mesh", "Bash", "Agent")
 # A tool that runs until the test lets it end.
 UNTIL_GO = "while [ ! -e go ]; do sleep 0.02; done; echo tool-ended"
-
-
-@pytest.fixture
-async def settled(claude_stage: Stage) -> AsyncIterator[Settled]:
-    async with open_settled(claude_stage) as found:
-        yield found
-
-
-def texts_of(turns: list[Request]) -> list[str]:
-    """The peers' texts that the model was given, in order."""
-    return [frame.text for turn in turns for frame in frames_in(turn.news)]
 
 
 async def in_tool(view: RegistryView) -> None:
@@ -290,7 +278,7 @@ async def test_a_permission_prompt_is_seen_as_waiting_by_peers_until_it_is_answe
                 await view.shows("Do you want to proceed?")
                 assert await status() == "waiting", "a peer's yes is no answer"
                 assert not (home.project / "made").exists()
-                await view.keys("\r")
+                await view.approve()
                 await until(lambda: (home.project / "made").exists(), what="the tool ran", explain=view.explain)
                 await shows("idle")
 

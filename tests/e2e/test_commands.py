@@ -38,7 +38,7 @@ def broker(tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[Home]:
     """One machine in a mesh of its own."""
-    with open_home(tmp_path, "alice") as home:
+    with open_home(tmp_path, "alice", measured=True) as home:
         home.json("new", "team", "--name", "alice")
         yield home
 
@@ -46,7 +46,7 @@ def alone(tmp_path: Path) -> Iterator[Home]:
 @pytest.fixture
 def two(tmp_path: Path, broker: str) -> Iterator[tuple[Home, Home]]:
     """Two machines in one mesh at a broker, joined by a link that was read from standard input."""
-    with open_home(tmp_path, "alice") as alice, open_home(tmp_path, "bob") as bob:
+    with open_home(tmp_path, "alice", measured=True) as alice, open_home(tmp_path, "bob", measured=True) as bob:
         made = alice.run("new", "team", "--name", "alice", "--broker", "-", "--json", text=f"{broker}\n")
         assert json.loads(made.stdout)["broker"].startswith("ws://")
         link = alice.json("invite")["url"]
@@ -100,12 +100,12 @@ def test_refusals_have_their_codes_and_statuses(alone: Home, tmp_path: Path) -> 
     assert alone.refusal("join", "https://example.org/") == (65, "bad_invite")
     assert alone.refusal("invite") == (78, "mesh_local_only")
     assert alone.refusal("new", "x", "--name", "not a name!") == (2, "bad_name")
-    with open_home(tmp_path, "fresh") as fresh:
+    with open_home(tmp_path, "fresh", measured=True) as fresh:
         assert fresh.refusal("send", "bob", "hi") == (78, "no_mesh")
 
 
 def test_up_and_down_are_what_they_say(tmp_path: Path) -> None:
-    with open_home(tmp_path, "alice") as home:
+    with open_home(tmp_path, "alice", measured=True) as home:
         first = home.json("up")
         assert first["started"] is True
         again = home.json("up")

@@ -19,9 +19,18 @@ TEXT_ONLY = {"help", "mcp", "statusline", "hook"}
 OWN_LISTS = ("trust list", "held")
 ELSEWHERE = {
     *("install", "uninstall", "completion", "outbox cancel", "outbox requeue", "held release", "conversation"),
-    *("launch", "open", "member remove", "device revoke"),
+    *("guard on", "guard off", "token create", "token revoke"),
+    *("launch", "open", "member remove", "device revoke", "invite approve", "invite deny", "device link", "device join"),
 }
 """What needs more than this story has; their own tests look at their documents."""
+
+
+GRANTED = {
+    **{"member rights": (), "member allow": ("bob", "invite"), "member deny": ("bob", "invite")},
+    **{"grants": (), "revoke": ("bob", "dm"), "grant": ("bob", "dm"), "block": ("bob",), "unblock": ("bob",)},
+    **{"guard status": (), "token list": ()},
+}
+"""What is asked about members and peers, with its arguments."""
 
 
 @pytest.fixture
@@ -70,6 +79,7 @@ def test_every_document_has_the_keys_that_its_manual_names(pair: tuple[Home, Hom
     said: dict[str, dict[str, object]] = {"up": alice.json("up")}
     said["new"] = alice.json("new", "team", "--name", "alice", "--broker", url)
     said["invite"] = alice.json("invite")
+    said["invites"] = alice.json("invites", "--all")
     said["join"] = bob.json("join", str(said["invite"]["url"]), "--name", "bob", "--wait", "20")
     report = alice.folder / "report.txt"
     report.write_text("all is well")
@@ -89,6 +99,7 @@ def test_every_document_has_the_keys_that_its_manual_names(pair: tuple[Home, Hom
     said["message"] = alice.json("message", str(said["send"]["id"]))
     said["thread"] = alice.json("thread", str(said["send"]["id"]))
     said["doctor"] = alice.json("doctor")
+    said["invite close"] = alice.json("invite", "close", str(alice.json("invite")["id"])[:8])
     said |= member_documents(alice)
     said |= proxy_documents(alice)
     said["down"] = alice.json("down")
@@ -102,11 +113,13 @@ def test_every_document_has_the_keys_that_its_manual_names(pair: tuple[Home, Hom
 def member_documents(alice: Home) -> dict[str, dict[str, object]]:
     """What the commands about members say, up to the removal of the other one, and what of it stands in the log."""
     said: dict[str, dict[str, object]] = {}
+    for verb, rest in GRANTED.items():
+        said[verb] = alice.json(*verb.split(), *rest)
     for line in ("member list", "device list", "verify bob", "role bob admin", "kick bob", "ban bob", "unban bob"):
         words = line.split()
         verb = line if words[-1] == "list" else words[0]
         said[verb] = alice.json(*words)
-    for verb in ("audit", "audit verify", "templates"):
+    for verb in ("audit", "audit verify", "templates", "prompts"):
         said[verb] = alice.json(*verb.split())
     return said
 
@@ -115,11 +128,11 @@ def proxy_documents(alice: Home) -> dict[str, dict[str, object]]:
     """What the commands of the API proxy say."""
     (alice.folder / ".claude").mkdir(exist_ok=True)
     said = {"proxy on": alice.json("proxy", "on"), "budget set": alice.json("budget", "set", "5")}
-    for verb in ("proxy status", "proxy env", "usage", "usage import", "usage reconcile", "conversations", "budget"):
+    for verb in ("proxy status", "proxy env", "usage", "usage import", "usage reconcile", "usage reprice", "conversations", "budget"):
         said[verb] = alice.json(*verb.split())
     said["budget allow"] = alice.json("budget", "allow", "1")
     said["budget remove"] = alice.json("budget", "remove", "1")
-    return said | {"proxy off": alice.json("proxy", "off")}
+    return said | {"proxy forget": alice.json("proxy", "forget"), "proxy off": alice.json("proxy", "off")}
 
 
 def test_a_failure_is_a_document_too(tmp_path: Path) -> None:

@@ -3,39 +3,22 @@
 import json
 import os
 import subprocess
-import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
 
 from claude_harness.fake_api import ToolUse
-from claude_harness.home import Home
 from claude_harness.screen import InteractiveSession
 from claude_harness.session import HeadlessSession
-from claude_harness.stage import Stage, short_folder
+from claude_harness.settled import MESH, Settled
+from claude_harness.stage import Stage
 from claude_harness.waiting import until
-from machines.machine import Machine
 
 pytestmark = [pytest.mark.claude, pytest.mark.slow]
 
-MESH = Path(sys.executable).with_name("mesh")
 PLUGIN = Path(__file__).parents[2] / "plugin"
 SETTINGS = '{\n    "statusLine": {"type": "command", "command": "printf %s \\"the-user\'s-own\\""}\n}\n'
-
-
-@pytest.fixture
-async def machine() -> AsyncIterator[Machine]:
-    """A machine with a mesh of its own."""
-    with short_folder() as folder:
-        found = Machine("solo", folder)
-        try:
-            await found.start()
-            await found.call("mesh.new", name="team", me="ann")
-            yield found
-        finally:
-            await found.stop()
 
 
 async def run(
@@ -45,14 +28,6 @@ async def run(
         return await trio.run_process(
             command, env=env, cwd=cwd, stdin=b"", capture_stdout=True, capture_stderr=True, check=False
         )
-
-
-async def mesh(home: Home, machine: Machine, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """A `mesh` command of the person whose home it is."""
-    env = {"PATH": os.environ["PATH"], "HOME": str(home.path), "MESH_HOME": str(machine.home)}
-    done = await run([str(MESH), *arguments], env)
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 async def mesh_server(view: HeadlessSession, name: str) -> dict[str, object]:
@@ -70,12 +45,6 @@ def hooks_that_ran(view: HeadlessSession) -> dict[str, object]:
     }
 
 
-async def sessions_of(machine: Machine) -> list[dict[str, object]]:
-    rows = (await machine.call("session.list"))["sessions"]
-    assert isinstance(rows, list)
-    return rows
-
-
 async def test_the_binary_accepts_the_plugin(claude_stage: Stage) -> None:
     env = claude_stage.home().env(claude_stage.api.base_url("a"))
     done = await run([*claude_stage.place.prefix, str(claude_stage.binary), "plugin", "validate", str(PLUGIN)], env)
@@ -84,13 +53,13 @@ async def test_the_binary_accepts_the_plugin(claude_stage: Stage) -> None:
 
 
 async def test_after_an_install_a_session_has_our_server_and_tells_us_its_events(
-    claude_stage: Stage, machine: Machine
+    claude_stage: Stage, settled: Settled
 ) -> None:
     home = claude_stage.home()
     settings = home.config / "settings.json"
     settings.write_text(SETTINGS)
-    await mesh(home, machine, "install", "--yes", "--no-service")
-    await mesh(home, machine, "install", "--check")
+    await settled.install(home)
+    assert (await settled.mesh(home, "install", "--check"))[0] == 0
     claude_stage.api.on("hello", ToolUse("Bash", {"command": "echo done"}), times=1)
     async with claude_stage.headless(home, "--include-hook-events", "--allowedTools", "Bash") as view:
         await view.say("hello")
@@ -98,8 +67,8 @@ async def test_after_an_install_a_session_has_our_server_and_tells_us_its_events
         assert (await mesh_server(view, "mesh"))["status"] == "connected"
         expected = {"SessionStart": 0, "UserPromptSubmit": 0, "PostToolUse": 0, "Stop": 0}
         await until(lambda: hooks_that_ran(view).items() >= expected.items(), what="hooks", explain=view.explain)
-        assert [row["session"] for row in await sessions_of(machine)] == [home.project.name]
-    await mesh(home, machine, "uninstall", "--yes")
+        await settled.until_named("proj")
+    assert (await settled.mesh(home, "uninstall", "--yes"))[0] == 0
     assert settings.read_text() == SETTINGS
     left = json.loads((home.path / ".claude.json").read_bytes())
     assert not left.get("mcpServers")
@@ -111,22 +80,20 @@ async def test_after_an_install_a_session_has_our_server_and_tells_us_its_events
         assert hooks_that_ran(view) == {}
 
 
-async def test_hooks_alone_make_a_session_known(claude_stage: Stage, machine: Machine) -> None:
+async def test_hooks_alone_make_a_session_known(claude_stage: Stage, settled: Settled) -> None:
     home = claude_stage.home()
-    await mesh(home, machine, "install", "--yes", "--no-service")
+    await settled.install(home)
     async with claude_stage.headless(home, "--strict-mcp-config") as view:
         await view.say("hello")
         await view.results(1)
         assert await mesh_server(view, "mesh") == {}
-        with trio.fail_after(10):
-            while [row["session"] for row in await sessions_of(machine)] != [home.project.name]:
-                await trio.sleep(0.05)
+        await settled.until_named("proj")
 
 
-async def test_the_status_line_stands_below_the_users_own(claude_stage: Stage, machine: Machine) -> None:
+async def test_the_status_line_stands_below_the_users_own(claude_stage: Stage, settled: Settled) -> None:
     home = claude_stage.home()
     (home.config / "settings.json").write_text(SETTINGS)
-    await mesh(home, machine, "install", "--yes", "--no-service")
+    await settled.install(home)
     async with claude_stage.interactive(home) as view:
         await view.shows("the-user's-own")
         await view.shows("mesh team")
@@ -137,32 +104,32 @@ def line_of(view: InteractiveSession, text: str) -> int:
     return next(number for number, line in enumerate(view.text.splitlines()) if text in line)
 
 
-async def test_an_install_under_a_running_session_is_not_lost(claude_stage: Stage, machine: Machine) -> None:
+async def test_an_install_under_a_running_session_is_not_lost(claude_stage: Stage, settled: Settled) -> None:
     """The session writes `.claude.json` from its own memory again and again."""
     home = claude_stage.home()
     async with claude_stage.interactive(home) as view:
         await view.is_idle()
-        await mesh(home, machine, "install", "--yes", "--no-service")
+        await settled.install(home)
         await view.say("hello")
         await view.shows(claude_stage.api.otherwise)
     assert "mesh" in json.loads((home.path / ".claude.json").read_bytes())["mcpServers"]
-    await mesh(home, machine, "install", "--check")
+    assert (await settled.mesh(home, "install", "--check"))[0] == 0
 
 
-async def test_a_configuration_elsewhere_is_read_where_we_write_it(claude_stage: Stage, machine: Machine) -> None:
+async def test_a_configuration_elsewhere_is_read_where_we_write_it(claude_stage: Stage, settled: Settled) -> None:
     home = claude_stage.home()
     config = home.path / "work"
     env = {**home.env(claude_stage.api.base_url("a")), "CLAUDE_CONFIG_DIR": str(config)}
-    done = await run([str(MESH), "install", "--yes", "--no-service"], {**env, "MESH_HOME": str(machine.home)})
+    done = await run([str(MESH), "install", "--yes", "--no-service"], {**env, "MESH_HOME": str(settled.machine.home)})
     assert done.returncode == 0, done.stderr
     listed = await run([*claude_stage.place.prefix, str(claude_stage.binary), "mcp", "list"], env, cwd=home.project)
     assert b"mesh: " in listed.stdout
     assert b"Connected" in listed.stdout
 
 
-async def test_the_plugin_brings_server_hooks_and_skill_and_goes_again(claude_stage: Stage, machine: Machine) -> None:
+async def test_the_plugin_brings_server_hooks_and_skill_and_goes_again(claude_stage: Stage, settled: Settled) -> None:
     home = claude_stage.home()
-    more = {"MESH_HOME": str(machine.home), "PATH": f"{MESH.parent}:{os.environ['PATH']}"}
+    more = {"MESH_HOME": str(settled.machine.home), "PATH": f"{MESH.parent}:{os.environ['PATH']}"}
     env = home.env(claude_stage.api.base_url("a"), more)
     claude = [*claude_stage.place.prefix, str(claude_stage.binary), "plugin"]
     for words in (["marketplace", "add", str(PLUGIN)], ["install", "mesh@meshd"]):

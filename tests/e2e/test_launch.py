@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -11,26 +11,13 @@ import trio
 from claude_harness.fake_api import ToolUse
 from claude_harness.screen import interactive
 from claude_harness.session import headless
-from claude_harness.stage import Stage, short_folder
+from claude_harness.stage import Stage
 from machines.machine import Machine
 
 pytestmark = [pytest.mark.claude, pytest.mark.slow]
 
 MESH = Path(sys.executable).with_name("mesh")
 SECONDS = 60.0
-
-
-@pytest.fixture
-async def machine() -> AsyncIterator[Machine]:
-    """A machine with a mesh of its own."""
-    with short_folder() as folder:
-        found = Machine("solo", folder)
-        try:
-            await found.start()
-            await found.call("mesh.new", name="team", me="ann")
-            yield found
-        finally:
-            await found.stop()
 
 
 def environ(stage: Stage, machine: Machine) -> dict[str, str]:

@@ -86,8 +86,10 @@ class ProxyStage:
     ) -> AbstractAsyncContextManager[HeadlessSession]:
         return headless(self.binary, self.place, home, self.url, *args, env=env)
 
-    def interactive(self, home: ClaudeHome, *args: str) -> AbstractAsyncContextManager[InteractiveSession]:
-        return interactive(self.binary, self.place, home, self.url, *args)
+    def interactive(
+        self, home: ClaudeHome, *args: str, env: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[InteractiveSession]:
+        return interactive(self.binary, self.place, home, self.url, *args, env=env)
 
     async def asked(self, *arguments: str) -> dict:
         """The document that a command of the daemon's machine prints."""
@@ -242,6 +244,56 @@ async def test_an_interactive_session_and_its_compaction(stage: ProxyStage) -> N
     assert summary["parent"] == first["row"]
     (compact,) = [row for row in told["threads"] if row["branch"].startswith("compact_")]
     assert compact["origin"] == summary["row"]
+
+
+async def test_what_is_no_turn_passes_as_it_is(stage: ProxyStage) -> None:
+    """The probe of the API, its list of models, and tokens that are counted: none of it is a use of tokens."""
+    api, home = stage.api, stage.home()
+    api.on("hello", Text("good morning"))
+    discovery = {"CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1"}
+    async with stage.interactive(home, env=discovery) as session:
+        await session.is_idle()
+        await session.say("hello")
+        await session.shows("good morning")
+        await session.say("/context")
+        await until(lambda: used(api, "/v1/messages/count_tokens"), what="a count", seconds=SECONDS)
+        await until(lambda: used(api, "/v1/models"), what="the list of models", seconds=SECONDS)
+        await session.is_idle()
+    stage.compare()
+    total = await stage.usage("--by", "kind", requests=len(api.log))
+    kinds = {row["key"]: row for row in total["rows"]}
+    assert kinds["count"]["requests"] == len(used(api, "/v1/messages/count_tokens"))
+    assert kinds["count"]["input_tokens"] == kinds["other"]["input_tokens"] == 0
+    assert total["input_tokens"] == 10 * len(used(api))
+
+
+async def test_what_was_said_is_stored_where_it_was_asked_for_and_deleted(stage: ProxyStage) -> None:
+    api, home = stage.api, stage.home()
+    api.on("hello", Text("good morning to you"))
+    await stage.asked("proxy", "on", "--store", "bodies")
+    async with stage.headless(home) as session:
+        await session.say("hello there")
+        (result,) = await session.results(1)
+    stage.compare()
+    await stage.usage(requests=len(used(api)))
+    with trio.fail_after(SECONDS):
+        while (await stage.asked("proxy", "status"))["stored_requests"] < len(used(api)):
+            await trio.sleep(0.1)
+    told = await stage.asked("conversation", str(result["session_id"]), "--bodies")
+    (turn,) = [each for each in told["turns"] if each["kind"] == "turn" and each["branch"] == "main"]
+    assert json.loads(turn["request"]) == api.turns()[0].body
+    assert "good morning to you" in turn["answer"]
+    shown = await trio.to_thread.run_sync(
+        lambda: stage.daemon.run("conversation", str(result["session_id"]), "--bodies").stdout
+    )
+    assert "> hello there" in shown
+    assert "< good morning to you" in shown
+    said = (b"good morning to you", b"hello there")
+    assert not [
+        path for path in stage.daemon.data.rglob("*") if path.is_file() and any(map(path.read_bytes().count, said))
+    ]
+    assert (await stage.asked("proxy", "forget"))["bodies"] == len(used(api))
+    assert (await stage.asked("conversation", str(result["session_id"]), "--bodies"))["turns"][0]["request"] == ""
 
 
 async def test_sub_agents_are_told_apart_by_their_ids(stage: ProxyStage) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz_bytes import FEW, FUZZ, frozen, hostile, judge
-from mesh_protocol import broker_api
+from mesh_protocol import broker_api, broker_chain, broker_meeting
 from mesh_protocol.chain import BODIES, Record, decode_body
 from mesh_protocol.envelope import open_envelope, parse_outer
 from mesh_protocol.fan import parse_fan, parse_group_outer, read_wrap
@@ -148,7 +148,7 @@ def test_a_hello_takes_any_fields(sizes, numbers, signature):
 
 # Operations: what a client or a device may call.
 
-OPERATIONS = {**load_operations(), **operations_in([broker_api])}
+OPERATIONS = {**load_operations(), **operations_in([broker_api, broker_chain, broker_meeting])}
 SCALARS = (
     st.none()
     | st.booleans()

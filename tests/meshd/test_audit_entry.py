@@ -20,6 +20,7 @@ from meshd.audit_entry import (
     Walk,
     hash_entry,
     read_entry,
+    write_checkpoint,
     write_entry,
 )
 from meshd.store import audit as store
@@ -237,3 +238,46 @@ def test_rows_are_read_from_both_ends(db: apsw.Connection) -> None:
     last = store.read_last(db)
     assert last is not None
     assert (last[0].seq, last[0].hash) == (5, hash_entry(last[1]))
+
+
+def log_from(checkpoint: Entry) -> list[tuple[int, bytes]]:
+    """The end of LOG behind its third entry, for which a checkpoint stands."""
+    return [(checkpoint.seq, checkpoint.data), *LOG[3:]]
+
+
+REPLACED = Known(3, hash_entry(LOG[2][1]))
+
+
+def test_a_checkpoint_stands_for_what_was_dropped() -> None:
+    walk = Walk(KEY.public, NEWEST)
+    walk.take(log_from(write_checkpoint(KEY, REPLACED, 2_000, 1_000)))
+    walk.finish()
+    assert (walk.count, walk.first, walk.since_ms) == (6, 4, 1_000)
+
+
+def test_what_a_checkpoint_knows_to_be_wrong_is_named() -> None:
+    found = Broken(2, "it was changed")
+    for _ in range(3):  # each checkpoint hands it on to the next
+        rows = log_from(write_checkpoint(KEY, REPLACED, 2_000, 1_000, found))
+        with pytest.raises(Broken) as caught:
+            Walk(KEY.public, NEWEST).take(rows)
+        found = caught.value
+        assert (found.seq, found.why) == (2, "it was changed (and was dropped since)")
+
+
+def test_a_checkpoint_for_another_entry_or_by_another_key_or_elsewhere_is_refused() -> None:
+    other = Known(3, bytes(32))
+    assert first_wrong(log_from(write_checkpoint(KEY, other, 2_000, 1_000))) == 4
+    assert first_wrong(log_from(write_checkpoint(OTHER, REPLACED, 2_000, 1_000))) == 1
+    late = write_checkpoint(KEY, Known(7, hash_entry(LOG[5][1])), 2_000, 1_000)
+    assert first_wrong([*LOG, (7, late.data)]) == 7
+    at_once = write_checkpoint(KEY, Known(1, NOTHING), 2_000, 1_000)
+    assert first_wrong([(1, at_once.data)]) == 1
+
+
+def test_a_walk_may_begin_behind_an_entry_that_is_taken_to_be_right() -> None:
+    walk = Walk(KEY.public, NEWEST, REPLACED)
+    walk.take(LOG[3:])
+    walk.finish()
+    with pytest.raises(Broken):
+        Walk(KEY.public, NEWEST, Known(3, bytes(32))).take(LOG[3:])

@@ -16,6 +16,8 @@ CHANGES: dict[str, dict[str, object]] = {
     "member.ban": {"peer": "bob"},
     "member.unban": {"peer": "bob"},
     "member.role": {"peer": "bob", "role": "admin"},
+    "member.allow": {"peer": "bob", "keys": ["invite"]},
+    "member.deny": {"peer": "bob", "keys": ["send"]},
     "device.revoke": {},
 }
 
@@ -49,15 +51,26 @@ async def devices_are_listed(world: World) -> None:
     assert (first["member"], first["here"], first["signer"], first["state"]) == ("ann", False, True, "active")
     assert (second["member"], second["here"], second["signer"]) == ("bob", True, False)
     assert second["device"] == bob.app.node.device.hex()
-    assert second["added_by"] == ann.app.node.device.hex()[:8]
+    assert second["added_by"] == f"ann {ann.app.node.device.hex()[:8]}"
+    assert [(row["mine"], row["online"]) for row in (first, second)] == [(False, True), (True, True)]
+    assert second["added_ms"] > 0
+    assert first["seen_ms"] > 0
+    await world.settle(120)
+    await ann.stop()
+    await world.settle(120)
+    first, second = await rows(bob, "device.list", "devices")
+    assert (first["online"], second["online"]) == (False, True)
+    dan = await world.machine("dan")
+    assert await dan.refusal("device.list") == "no_mesh"
 
 
 async def removal(world: World, method: str, state: str) -> None:
     ann, bob, _ = await world.mesh("ann", "bob", "cid")
     await world.invite(ann)
+    (invite,) = [each.hex() for each, found in ann.mesh().state.invites.items() if found.open]
     gone = await ann.call(method, peer="bob")
     assert (gone["member"], gone["state"], gone["epoch"]) == ("bob", state, 2)
-    assert (gone["devices"], gone["invites_closed"]) == (1, 1)
+    assert (gone["devices"], gone["invites_closed"], gone["invites"]) == (1, 1, [invite[:12]])
     assert (gone["confirmed"], gone["waiting"], gone["unsealed"]) == (1, [], [])
     assert await state_of(ann, "bob") == state
     await world.until(lambda: bob.mesh().link.value == "refused", what="bob is told")
@@ -65,6 +78,21 @@ async def removal(world: World, method: str, state: str) -> None:
 
 for _method, _state in (("member.remove", "removed"), ("member.kick", "removed"), ("member.ban", "banned")):
     works(_method)(partial(removal, method=_method, state=_state))
+
+
+@works("member.removals")
+async def removals_are_listed_with_who_holds_them(world: World) -> None:
+    ann, bob, cid = await world.mesh("ann", "bob", "cid")
+    assert (await cid.call("member.removals"))["removals"] == []
+    await ann.call("member.ban", peer="bob")
+    await ann.call("device.revoke", device=cid.app.node.device.hex()[:12])
+    second, first = (await ann.call("member.removals"))["removals"]
+    assert (first["member"], first["state"], first["id"]) == ("bob", "banned", bob.mesh().row.member.hex())
+    assert (second["member"], second["state"], second["id"]) == ("cid", "revoked", cid.app.node.device.hex())
+    assert first["record"] < second["record"]
+    assert [(row["devices"], row["confirmed"], row["waiting"]) for row in (first, second)] == [(1, 0, [])] * 2
+    (only,) = (await ann.call("member.removals", limit=1))["removals"]
+    assert only == second
 
 
 @works("member.unban")
@@ -146,6 +174,12 @@ async def without_a_connection(world: World, method: str) -> str:
 
 async def the_broker_does_not_answer(world: World, method: str) -> str:
     ann = await ready(world, method)
+    swallow_appends(world, ann)
+    return await asked(ann, method)
+
+
+def swallow_appends(world: World, machine: Machine) -> None:
+    """The broker never gets what this machine appends to the chain."""
 
     def swallow(frame: bytes) -> list[bytes]:
         match decode(split_message(frame).header):
@@ -153,12 +187,17 @@ async def the_broker_does_not_answer(world: World, method: str) -> str:
                 return []
         return [frame]
 
-    world.cable(ann).outgoing = swallow
-    return await asked(ann, method)
+    world.cable(machine).outgoing = swallow
 
 
 async def the_brokers_disk_is_full(world: World, method: str) -> str:
     ann = await ready(world, method)
+    refuse_appends(world, ann)
+    return await asked(ann, method)
+
+
+def refuse_appends(world: World, machine: Machine) -> None:
+    """The broker refuses what this machine appends to the chain."""
     appends: set[object] = set()
 
     def note(frame: bytes) -> list[bytes]:
@@ -174,9 +213,8 @@ async def the_brokers_disk_is_full(world: World, method: str) -> str:
                 return [encode_frame(encode([1, number, error, None]), b"")]
         return [frame]
 
-    cable = world.cable(ann)
+    cable = world.cable(machine)
     cable.outgoing, cable.incoming = note, refuse
-    return await asked(ann, method)
 
 
 STORIES: dict[str, Callable[..., object]] = {
@@ -219,3 +257,14 @@ async def listing_another_meshs_devices(world: World) -> str:
 @refuses("device.list", "no_mesh")
 async def listing_no_devices(world: World) -> str:
     return await (await world.machine("ann")).refusal("device.list")
+
+
+@refuses("member.removals", "unknown_mesh")
+async def removals_of_another_mesh(world: World) -> str:
+    (ann,) = await world.mesh("ann")
+    return await ann.refusal("member.removals", mesh="other")
+
+
+@refuses("member.removals", "no_mesh")
+async def removals_of_nothing(world: World) -> str:
+    return await (await world.machine("ann")).refusal("member.removals")

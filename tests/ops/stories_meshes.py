@@ -1,8 +1,6 @@
-"""Making meshes, inviting, joining, listing."""
+"""Making meshes, joining, listing."""
 
 from dataclasses import replace
-from functools import partial
-from types import SimpleNamespace
 
 import trio
 from exercised import refuses, works
@@ -90,66 +88,6 @@ async def a_stranger_has_no_token(world: World) -> str:
     return await ann.refusal("mesh.new", name="team", me="ann", broker=house.url)
 
 
-@works("mesh.invite")
-async def an_invite_lets_one_in(world: World) -> None:
-    (ann,) = await world.mesh("ann")
-    made = await ann.call("mesh.invite", expires_s=60)
-    assert made["url"].startswith("mesh://join/1?")
-    assert made["expires_ms"] == ann.app.node.now() + 60_000
-    bob = await world.machine("bob")
-    assert (await bob.call("mesh.join", url=made["url"], me="bob"))["state"] == "joined"
-
-
-@refuses("mesh.invite", "unknown_mesh")
-async def inviting_to_a_mesh_that_is_not_here(world: World) -> str:
-    (ann,) = await world.mesh("ann")
-    return await ann.refusal("mesh.invite", mesh="other")
-
-
-@refuses("mesh.invite", "no_mesh")
-async def inviting_to_nothing(world: World) -> str:
-    return await (await world.machine("ann")).refusal("mesh.invite")
-
-
-@refuses("mesh.invite", "mesh_local_only")
-async def inviting_where_nobody_else_can_come(world: World) -> str:
-    ann = await world.machine("ann")
-    house = await world.broker()
-    # The broker inside a daemon writes in a thread, for which virtual time does not wait; this one stands for it.
-    near = partial(world.network.connect, "ann", house.url)
-    ann.app.brokers.embedded = SimpleNamespace(connect=near, run=trio.sleep_forever)  # type: ignore[assignment]
-    assert (await ann.call("mesh.new", name="here", me="ann"))["broker"] == "local:"
-    return await ann.refusal("mesh.invite")
-
-
-@refuses("mesh.invite", "not_allowed")
-async def a_plain_member_invites(world: World) -> str:
-    _, bob = await world.mesh("ann", "bob")
-    return await bob.refusal("mesh.invite")
-
-
-@refuses("mesh.invite", "broker_unreachable")
-async def inviting_without_a_connection(world: World) -> str:
-    (ann,) = await world.mesh("ann")
-    await world.unplug(ann)
-    return await ann.refusal("mesh.invite")
-
-
-@refuses("mesh.invite", "timeout")
-async def the_chain_goes_on_being_changed_by_others(world: World) -> str:
-    (ann,) = await world.mesh("ann")
-
-    def swallow(frame: bytes) -> list[bytes]:
-        header, _ = split_message(frame)
-        match decode(header):
-            case [0, _, "chain.append", _]:
-                return []
-        return [frame]
-
-    world.cable(ann).outgoing = swallow
-    return await ann.refusal("mesh.invite")
-
-
 @works("mesh.join")
 async def joining_by_a_link(world: World) -> None:
     (ann,) = await world.mesh("ann")
@@ -190,6 +128,30 @@ async def a_link_that_let_somebody_in(world: World) -> str:
     url = await world.invite(ann)
     await (await world.machine("eve")).call("mesh.join", url=url, me="eve")
     return await bob.refusal("mesh.join", url=url, me="bob")
+
+
+@refuses("mesh.join", "invite_closed")
+async def a_link_whose_invite_was_closed(world: World) -> str:
+    ann, bob = await stranger(world)
+    made = await ann.call("mesh.invite")
+    await ann.call("invite.close", invite=made["id"])
+    return await bob.refusal("mesh.join", url=made["url"], me="bob")
+
+
+@refuses("mesh.join", "invite_denied")
+async def somebody_says_no_while_one_waits(world: World) -> str:
+    ann, bob = await stranger(world)
+    url = str((await ann.call("mesh.invite", approve=True))["url"])
+    codes: list[str] = []
+
+    async def join() -> None:
+        codes.append(await bob.refusal("mesh.join", url=url, me="bob", wait_s=60))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(join)
+        await world.until(lambda: ann.mesh().knocks, what="he waits")
+        await ann.call("invite.deny", who="bob")
+    return codes[0]
 
 
 @refuses("mesh.join", "invite_expired")

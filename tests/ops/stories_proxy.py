@@ -10,12 +10,15 @@ from exercised import refuses, works
 from mesh_protocol.io.sqlite import InlineWorker
 from meshd.services.proxy.asked import Kind
 from meshd.services.proxy.entries import Entry
+from meshd.services.proxy.exchanges import Copy, Exchange, Room
+from meshd.services.proxy.heads import Head
 from meshd.services.proxy.store import add_entries
 from meshd.services.proxy.usage import Tokens
 from world.machine import Machine
 from world.world import World
 
 DAY = "2026-11-20"
+DOUBLE = '[[price]]\nmodel = "claude-opus-5-5"\nfrom = "2026-01-01"\ninput = 8\noutput = 40\n'
 
 
 async def machine(world: World) -> Machine:
@@ -131,6 +134,69 @@ async def what_to_set_for_a_proxy_that_is_off(world: World) -> str:
     return await ann.refusal("proxy.env")
 
 
+def talk(body: bytes) -> Exchange:
+    """A request with a number of its own, as it passed."""
+    head = Head(b"POST", b"/v1/messages", b"1.1", (), chunked=False, last=False)
+    room = Room()
+    made = Exchange(7, head, b"/v1/messages", Copy(room, wanted=True), 0.0, 1_763_600_000_000)
+    made.answer = Copy(room, wanted=True)
+    made.asked.feed(body)
+    made.answer.feed(b"\xff" * 10)
+    return made
+
+
+async def with_bodies(world: World, body: bytes = b"a question") -> Machine:
+    """A recorded request whose bodies are stored."""
+    ann = await machine(world)
+    assert any("encrypted" in note for note in (await ann.call("proxy.on", store="bodies", keep_days=3))["notes"])
+    service = ann.app.proxy.service()
+    await service.db.write(lambda tx: add_entries(tx, [(7, entry("talk-one", b"a"))]))
+    assert service.bodies is not None
+    service.bodies.take(talk(body))
+    await service.bodies.drained()
+    return ann
+
+
+@works("usage.body")
+async def what_was_said_is_read_piece_by_piece(world: World) -> None:
+    body = ("é" * 200_000 + "x").encode()
+    ann = await with_bodies(world, body)
+    (turn,) = (await ann.call("usage.conversation", id="talk-one"))["turns"]
+    assert turn["stored_bytes"] == len(body) + 10
+    pieces, offset = [], 0
+    while True:
+        answer = await ann.call("usage.body", row=turn["row"], part="request", offset=offset)
+        pieces.append(answer["text"])
+        if not (offset := answer["next_offset"]):
+            break
+    assert len(pieces) == 2
+    assert "".join(pieces).encode() == body
+    assert (await ann.call("usage.body", row=turn["row"], part="answer"))["text"] == "\N{REPLACEMENT CHARACTER}" * 10
+
+
+@refuses("usage.body", "not_found")
+async def what_was_said_where_it_is_not_stored(world: World) -> str:
+    ann = await with_requests(world)
+    return await ann.refusal("usage.body", row=1, part="request")
+
+
+@works("proxy.forget")
+async def what_is_stored_is_deleted_and_the_sums_stay(world: World) -> None:
+    ann = await machine(world)
+    assert await ann.call("proxy.forget") == {"bodies": 0, "requests": 0}
+    ann = await with_bodies(world)
+    status = await ann.call("proxy.status")
+    assert (status["store"], status["stored_requests"], status["keep_days"]) == ("bodies", 1, 3)
+    assert any("mesh proxy forget" in note for note in (await ann.call("proxy.off"))["notes"])
+    assert await ann.call("proxy.forget", older=36_500) == {"bodies": 0, "requests": 0}
+    assert await ann.call("proxy.forget") == {"bodies": 1, "requests": 0}
+    assert (await ann.call("proxy.status"))["stored_requests"] == 0
+    assert (await ann.call("usage.conversation", id="talk-one"))["requests"] == 1
+    assert await ann.call("proxy.forget", requests=True) == {"bodies": 0, "requests": 1}
+    assert await ann.refusal("usage.conversation", id="talk-one") == "not_found"
+    assert (await ann.call("usage.show"))["requests"] == 1
+
+
 @works("usage.show")
 async def what_was_spent_is_told_by_what_is_asked_for(world: World) -> None:
     ann = await machine(world)
@@ -218,6 +284,26 @@ async def the_record_is_held_against_the_transcripts(world: World) -> None:
     answer = await ann.call("usage.reconcile", since="2020-01-01")
     days = [(row["day"], row["both"], row["only_proxy"], row["only_transcripts"]) for row in answer["days"]]
     assert days == [(DAY, 0, 2, 0), ("2023-01-02", 0, 0, 1)]
+
+
+@works("usage.reprice")
+async def what_was_spent_is_priced_anew(world: World) -> None:
+    ann = await machine(world)
+    assert (await ann.call("usage.reprice"))["requests"] == 0
+    ann = await with_requests(world)
+    assert (await ann.call("usage.reprice"))["changed"] == 0
+    (ann.paths.data / "prices.toml").write_text(DOUBLE)
+    answer = await ann.call("usage.reprice")
+    assert answer == {"requests": 2, "changed": 2, "before_usd": 0.012, "after_usd": 0.024}
+    assert (await ann.call("usage.show"))["cost_usd"] == 0.024
+    assert {row["cost_usd"] for row in (await ann.call("usage.show", by="tool"))["rows"]} == {0.012}
+
+
+@refuses("usage.reprice", "bad_settings")
+async def prices_that_cannot_be_read(world: World) -> str:
+    ann = await with_requests(world)
+    (ann.paths.data / "prices.toml").write_text("[[price]]\nmodel = 5\n")
+    return await ann.refusal("usage.reprice")
 
 
 async def spent_up(world: World) -> Machine:

@@ -56,9 +56,9 @@ async def it_is_said_in_one_line_why_a_session_does_not_go_on(world: World) -> N
     (ann,) = await world.mesh("ann")
     web = await ann.claude("web")
     assert (await ann.call("session.why", session="WEB"))["code"] == "fine"
-    await web.hook("PermissionRequest")
     web.status = "waiting"
     web.register()
+    await web.hook("PermissionRequest")
     answer = await ann.call("session.why", session="web")
     assert (answer["session"], answer["code"]) == ("web", "waiting_for_you")
     assert "\n" not in answer["why"]

@@ -83,13 +83,6 @@ async def deciding_of_somebody_unknown(world: World) -> str:
     return await bob.refusal("trust.set", policy="hold", peer="eve")
 
 
-@refuses("trust.set", "ambiguous_recipient")
-async def deciding_of_one_of_two(world: World) -> str:
-    ann, _ = await world.mesh("ann", "bob")
-    await ann.claude("bob")
-    return await ann.refusal("trust.set", policy="hold", peer="bob")
-
-
 @refuses("trust.set", "unknown_mesh")
 async def deciding_in_a_mesh_that_is_not_here(world: World) -> str:
     _, bob = await world.mesh("ann", "bob")

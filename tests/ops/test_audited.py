@@ -6,9 +6,9 @@ from mesh_protocol.op import Answer, Request, Tier, op
 from mesh_protocol.registry import load_operations
 
 OPERATIONS = load_operations()
-GUARDED_READS = {"trust.held", "proxy.env", "verify.show"}
+GUARDED_READS = {"trust.held", "grant.list", "token.list", "backup.check", "proxy.env", "usage.body", "verify.show"}
 """Guarded because of what they show."""
-NOT_GUARDED = {"session.mode", "group.join", "group.leave", "outbox.cancel", "outbox.requeue", "usage.import"}
+NOT_GUARDED = {"session.mode", "group.join", "group.leave", "outbox.cancel", "outbox.requeue", "usage.import", "usage.reprice"}
 """What an agent, or a person without more ado, may change and what is audited all the same."""
 NEVER = {"url", "passphrase", "message", "broker", "upstream", "token", "code"}
 """Fields that hold, or may hold, a secret or a text."""

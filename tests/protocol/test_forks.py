@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from chain_story import Story, founded, peopled
 from mesh_protocol.chain import Epoch, Record, make_record
 from mesh_protocol.chain_draft import MAX_RUN
-from mesh_protocol.forks import Frozen, Head, Settled, judge
+from mesh_protocol.forks import Frozen, Head, Settled, Trunk, judge, standing, trace
 from mesh_protocol.members import ChainError, extend
 from mesh_samples import ELSEWHERE, HERE
 
@@ -303,3 +303,37 @@ def test_the_same_records_in_any_order_give_the_same_answer(chosen, seed, double
     else:
         assert len(first.heads) > 1
         assert not set(first.heads) & set(first.void)
+
+
+# What was verified before.
+
+
+def test_what_follows_a_trunk_is_judged_as_with_it():
+    trunk = Trunk(TEAM.records, TEAM.state)
+    chosen = LEFT.tell("alice", LEFT.resolve())
+    for stories in ((LEFT,), (LEFT, RIGHT), (chosen, RIGHT), (TEAM,)):
+        above = [record for story in stories for record in story.records[len(TEAM.records) :]]
+        assert judge(HERE.mesh_id, above, trunk) == judged(TEAM, *stories)
+
+
+def test_nothing_that_parts_below_a_trunk_is_seen():
+    below = Story(HERE, TEAM.records[:-1])
+    rival = below.make("alice", below.add_member("zoe"))
+    assert won(judge(HERE.mesh_id, rival, Trunk(TEAM.records, TEAM.state)), TEAM)
+
+
+def test_the_records_of_a_branch_are_those_that_lead_to_its_head():
+    records = [*LEFT.records, RIGHT.last]
+    assert trace(records, RIGHT.last.hash) == RIGHT.records
+    assert trace(records, bytes(32)) == ()
+    assert trace(records[3:], LEFT.last.hash) == LEFT.records[3:]
+
+
+def test_what_stands_on_no_branch_is_told_apart():
+    bad = LEFT.make("carol", LEFT.remove("dave"))
+    records = [*LEFT.records, RIGHT.last, *bad]
+    frozen = judge(HERE.mesh_id, records)
+    assert standing(frozen, records) == {record.hash for record in (*LEFT.records, RIGHT.last)}
+    chosen = LEFT.tell("alice", LEFT.resolve())
+    records += [chosen.last]
+    assert standing(judge(HERE.mesh_id, records), records) == {record.hash for record in (*chosen.records, RIGHT.last)}

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh_mutations import items_of
+from mesh_protocol.attachments import unpack_text
 from mesh_protocol.chain import BODIES, Record, decode_body
 from mesh_protocol.envelope import open_envelope, parse_outer
 from mesh_protocol.fan import parse_fan, parse_group_outer, read_wrap
@@ -18,15 +19,23 @@ from mesh_protocol.key_request import open_key_request
 from mesh_protocol.keys import CryptoError, SignedPrekey, verify
 from mesh_protocol.linking import LinkReveal
 from mesh_protocol.live import open_live, peek_live
+from mesh_protocol.meeting import MeetingSeal, parse_meeting_link
 from mesh_protocol.names import open_name, unpack_name
 from mesh_protocol.pae import LABELS, lst, pae, read_text, read_u64, unlst
+from mesh_protocol.prekeys import OneTimeBatch, unpack_given
+from mesh_protocol.profile import Profile
 from mesh_protocol.receipt import Bounce, ReceiptRow, decode_receipts
 from mesh_protocol.safety import parse_code
 from mesh_protocol.seals import EpochSeal, open_keys
+from mesh_protocol.standing import decode_standings
 from mesh_protocol.tip import Tip, TipRef
+from mesh_protocol.void import decode_void
+from mesh_protocol.witness import Witness, decode_ask
 from mesh_protocol.words import from_words
 from mesh_samples import HERE
 from mesh_targets import targets
+from meshd.audit_entry import read_entry
+from vectors_links import meeting
 
 BOB = HERE.prekey("bob")
 DECODERS: dict[str, Callable[[bytes], object]] = {
@@ -62,6 +71,17 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "link": lambda data: parse_link(data.decode("latin-1")),
     "live route": peek_live,
     "live frame": lambda data: open_live(data, bytes(32)),
+    "profile": Profile.decode,
+    "text with files": unpack_text,
+    "void": decode_void,
+    "one-time batch": OneTimeBatch.decode,
+    "one-time key": unpack_given,
+    "ask": decode_ask,
+    "witness": Witness.decode,
+    "standings": decode_standings,
+    "meeting link": lambda data: parse_meeting_link(data.decode("latin-1")),
+    "meeting frame": lambda data: MeetingSeal(meeting(), "own").open(data),
+    "audit entry": lambda data: read_entry(data, HERE.key("bob").public),
     "signature": lambda data: verify(data[:32], data[96:], data[32:96]),
 }
 GOOD = [target.good for target in targets().values()] + [HERE.receipt_row.encode(), HERE.bounce.encode()]

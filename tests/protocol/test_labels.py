@@ -19,7 +19,6 @@ RESERVED = frozenset(
     {
         "action-approval",
         "action-request",
-        "backup",
         "file-key",
         "file-manifest",
         "file-payload",

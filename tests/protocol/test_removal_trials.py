@@ -1,10 +1,13 @@
 """After a removal: nothing written by a device that holds it opens for the removed, and no false key is ever taken.
 
+What is written is mail, live frames, and the answers to those who ask for the key, then and after a renewal.
+
 MESH_REMOVALS sets the number of random meshes; 10,000 of them are the full dose.
 """
 
 import os
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -90,9 +93,10 @@ def try_trial(seed: int) -> Trial | None:
     return None
 
 
-def learn_keys(trial: Trial) -> dict[DeviceId, MeshKeys]:
-    """What each remaining device holds after it opened its seal, or asked for the key."""
+def learn_keys(trial: Trial) -> tuple[dict[DeviceId, MeshKeys], list[EpochSeal]]:
+    """What each remaining device holds after it opened its seal, or asked for the key; and the answers to who asked."""
     rotation, held = trial.rotation, {}
+    answers: list[EpochSeal] = []
     signer = rotation.records[0].signer
     if signer in trial.remaining:
         held[signer] = rotation.keys
@@ -104,14 +108,40 @@ def learn_keys(trial: Trial) -> dict[DeviceId, MeshKeys]:
     holders = list(held.values()) or [rotation.keys]
     for device in rotation.unsealed:
         seal = ask(trial, device, trial.source.choice(holders))
+        answers.append(seal)
         keys, _ = open_keys(seal, PREKEYS[device], HERE.mesh_id)
         check_epoch_keys(rotation.state, keys)
         held[device] = MeshKeys(NAME_KEY, {**trial.old.epochs, **keys.epochs})
-    return held
+    # Who has lost all he ever had asks for all of it.
+    forgetful = trial.source.choice(trial.remaining)
+    answers.append(ask(trial, forgetful, trial.source.choice(holders), first=1))
+    keys, _ = open_keys(answers[-1], PREKEYS[forgetful], HERE.mesh_id)
+    assert keys.epochs == rotation.keys.epochs
+    return held, answers
 
 
-def ask(trial: Trial, device: DeviceId, holder: MeshKeys) -> EpochSeal:
-    request = KeyRequest(HERE.mesh_id, device, max(trial.old.epochs) + 1, SIGNED[device], HERE.tip, b"")
+def renew(trial: Trial) -> tuple[EpochSeal, ...]:
+    """A signer begins one more epoch, because somebody says that his seal was no good: its seals."""
+    rotation, state = trial.rotation, trial.rotation.state
+    signers = sorted(state.signers)
+    if not signers:
+        return ()
+    renewed = rotate(
+        state,
+        rotation.records[-1],
+        (),
+        key=HERE.key(NAME_OF[trial.source.choice(signers)]),
+        keys=rotation.keys,
+        new_key=HERE.seed("renewed"),
+        prekeys={device: SIGNED[device] for device in (*trial.remaining, *trial.removed)},
+        tip=HERE.tip,
+    )
+    assert {seal.to_device for seal in renewed.seals} == set(trial.remaining)
+    return renewed.seals
+
+
+def ask(trial: Trial, device: DeviceId, holder: MeshKeys, first: int = 0) -> EpochSeal:
+    request = KeyRequest(HERE.mesh_id, device, first or max(trial.old.epochs) + 1, SIGNED[device], HERE.tip, b"")
     data = sign_key_request(request, HERE.key(NAME_OF[device]))
     state = trial.rotation.state
     return answer_key_request(open_key_request(data, state), state, holder, HERE.tip)
@@ -142,7 +172,7 @@ def write_live(trial: Trial, author: DeviceId, keys: MeshKeys) -> bytes:
     return seal_live(frame, gk, HERE.key(NAME_OF[author]), HERE.seed("nonce", 24))
 
 
-def require_unreadable(trial: Trial, seals: tuple[EpochSeal, ...], mail: list[bytes], live: bytes) -> None:
+def require_unreadable(trial: Trial, seals: Sequence[EpochSeal], mail: list[bytes], live: bytes) -> None:
     """The removed, together and with everything that ever went over the broker, open none of it."""
     for device in trial.removed:
         prekey = PREKEYS[device]
@@ -156,9 +186,18 @@ def require_unreadable(trial: Trial, seals: tuple[EpochSeal, ...], mail: list[by
                 open_envelope(readdressed(parse_outer(data), device), prekey)
         with pytest.raises(BadPeerKey):
             ask(trial, device, trial.rotation.keys)
+        require_early_request_refused(trial, device)
     for gk in trial.old.epochs.values():
         with pytest.raises(BadCiphertext):
             open_live(live, gk)
+
+
+def require_early_request_refused(trial: Trial, device: DeviceId) -> None:
+    """What he asked before he was removed is judged anew when it is answered."""
+    request = KeyRequest(HERE.mesh_id, device, 1, SIGNED[device], HERE.tip, b"")
+    early = open_key_request(sign_key_request(request, HERE.key(NAME_OF[device])), trial.tale.state)
+    with pytest.raises(BadPeerKey):
+        answer_key_request(early, trial.rotation.state, trial.rotation.keys, HERE.tip)
 
 
 def readdressed(outer: Outer, device: DeviceId) -> Outer:
@@ -188,11 +227,11 @@ def test_nothing_written_after_a_removal_opens_for_the_removed_and_no_false_key_
         trial = try_trial(seed)
         if trial is None:
             continue
-        held = learn_keys(trial)
+        held, answers = learn_keys(trial)
         assert all(keys.epochs == trial.rotation.keys.epochs for keys in held.values())
         author = trial.source.choice(trial.remaining)
         mail, live = write_mail(trial, author), write_live(trial, author, held[author])
-        require_unreadable(trial, trial.rotation.seals, mail, live)
+        require_unreadable(trial, [*trial.rotation.seals, *answers, *renew(trial)], mail, live)
         # Those who stay read it all.
         for data in mail:
             outer = parse_outer(data)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import vectors_attachments
 import vectors_group
+import vectors_links
 import vectors_membership
 import vectors_mesh
 import vectors_messages
@@ -19,6 +20,7 @@ import vectors_onetime
 import vectors_primitives
 import vectors_profile
 import vectors_refused
+import vectors_told
 import vectors_void
 from vectors_shown import Json
 
@@ -36,12 +38,15 @@ MAKERS: dict[str, Callable[[], Json]] = {
     "profile": vectors_profile.make_profile,
     "void": vectors_void.make_void,
     "attachments": vectors_attachments.make_attachments,
+    "witness": vectors_told.make_witness,
+    "standing": vectors_told.make_standing,
     "hello": vectors_mesh.make_hello,
     "tip": vectors_mesh.make_tip,
     "chain": vectors_mesh.make_chain,
     "seals": vectors_mesh.make_seals,
     "names": vectors_primitives.make_names,
     "invite": vectors_mesh.make_invite,
+    "links": vectors_links.make_links,
     "live": vectors_messages.make_live,
     "membership": vectors_membership.make_membership,
     "forks": vectors_membership.make_forks,

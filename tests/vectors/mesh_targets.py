@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from group_samples import NAMES, ByHand, elsewhere, envelopes, open_as
+from mesh_protocol.attachments import Attachment, pack_text, unpack_text
 from mesh_protocol.chain import Record
 from mesh_protocol.envelope import open_envelope, parse_outer, seal_envelope, sign_message
 from mesh_protocol.fan import parse_fan
@@ -28,12 +29,14 @@ from mesh_protocol.keys import SIGNATURE_SIZE, CryptoError, SignedPrekey, verify
 from mesh_protocol.live import open_live, seal_live
 from mesh_protocol.members import extend
 from mesh_protocol.pae import read_u64, split_pae
+from mesh_protocol.prekeys import FIRST_ONETIME, pack_given, unpack_given
 from mesh_protocol.profile import GroupRole, Profile, SessionGroups
 from mesh_protocol.receipt import Bounce, decode_receipts, encode_receipts
 from mesh_protocol.seals import EpochSeal, check_epoch_keys, open_keys, seal_keys
 from mesh_protocol.tip import Tip, sign_tip, verify_tip
 from mesh_protocol.void import decode_void, encode_void
 from mesh_samples import ELSEWHERE, HERE, Samples
+from vectors_onetime import batch_of
 
 VECTORS = Path(__file__).resolve().parents[2] / "protocol" / "mesh_protocol" / "vectors"
 
@@ -247,4 +250,6 @@ def contents() -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
         "bounce": (HERE.bounce.encode(), Bounce.decode),
         "profile": (Profile(1, (SessionGroups("web", (GroupRole("web/ui", "lead"),)),)).encode(), Profile.decode),
         "void": (encode_void((3, 9)), decode_void),
+        "text with files": (pack_text("see", [Attachment("a.pdf", 9, bytes(32))]), unpack_text),
+        "one-time key": (pack_given(1, batch_of("bob", FIRST_ONETIME + 9, 2).encode()), unpack_given),
     }

@@ -1,5 +1,6 @@
 """The primitives against their published vectors, through our own functions wherever those stand in front."""
 
+import hmac
 import json
 from pathlib import Path
 
@@ -79,6 +80,12 @@ def test_hkdf_expands_as_rfc_5869_says(vector):
     assert mesh_reference.hkdf(ikm, info, length, salt) == okm
     if not salt:
         assert hkdf(ikm, info, length) == okm
+
+
+@pytest.mark.parametrize("vector", by_name("hmac"))
+def test_hmac_of_sha_256_is_as_rfc_4231_says(vector):
+    key, data, mac = raw(vector, "key", "data", "mac")
+    assert hmac.digest(key, data, "sha256")[: len(mac)] == mac
 
 
 @pytest.mark.parametrize("vector", by_name("chacha20poly1305"))

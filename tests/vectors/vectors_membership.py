@@ -1,6 +1,7 @@
 """Vectors of membership: a chain with a record of every type, records it refuses, forks, key requests, numbers, words."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 from chain_story import Story, founded, peopled
 from mesh_protocol.chain import BODIES, Body, Record, decode_body
@@ -47,7 +48,7 @@ def shown(value: object) -> object:
 
 
 def body_shown(body: Body) -> Json:
-    return {name: shown(getattr(body, name)) for name in type(body).__slots__}
+    return {field.name: shown(getattr(body, field.name)) for field in fields(body)}
 
 
 def record_shown(record: Record) -> Json:

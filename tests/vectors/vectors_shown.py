@@ -1,6 +1,7 @@
 """Objects as JSON: what stands decoded beside the hex in a vector file."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 from mesh_protocol import chain
 from mesh_protocol.chain import Record
@@ -86,9 +87,9 @@ def row_json(row: ReceiptRow) -> Json:
 def body_json(record: Record) -> Json:
     body = chain.decode_body(record)
     out: Json = {}
-    for name in type(body).__slots__:
-        value = getattr(body, name)
-        out[name] = value.hex() if isinstance(value, bytes) else value
+    for field in fields(body):
+        value = getattr(body, field.name)
+        out[field.name] = value.hex() if isinstance(value, bytes) else value
     if isinstance(body, chain.Genesis):
         out["broker_urls"] = list(body.broker_urls)
     return out

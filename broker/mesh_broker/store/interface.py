@@ -5,7 +5,7 @@ Reads are bounded and answer at once. A write is queued in the order of the call
 number that never changes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from mesh_protocol.ids import DeviceId, InviteId, MemberId, MeshId, MsgId
@@ -65,7 +65,7 @@ class Growth(NamedTuple):
     (marker, head), where both end, and what comes with them.
 
     `seals` are (device, epoch, encoded). `admitted` are (invite, device) whose join requests are answered; `closed`
-    invites lose all of theirs.
+    invites lose all of theirs; `gone` devices lose their prekeys and seals, which nobody is to use even if they come back.
     """
 
     first: int
@@ -77,6 +77,16 @@ class Growth(NamedTuple):
     seals: Sequence[tuple[DeviceId, int, bytes]] = ()
     admitted: Sequence[tuple[InviteId, DeviceId]] = ()
     closed: Sequence[InviteId] = ()
+    gone: Sequence[DeviceId] = ()
+
+
+class Switch(NamedTuple):
+    """Another history in the place of a chain's end. `growth` begins where they part; `branches` are all records that lie
+    beside the chain from now on, encoded, by hash; seals from epoch `first_epoch` on were for the old end."""
+
+    growth: Growth
+    first_epoch: int
+    branches: Mapping[bytes, bytes]
 
 
 class MailKey(NamedTuple):
@@ -170,6 +180,18 @@ class Store(Protocol):
     def append(self, mesh: MeshId, previous: bytes, growth: Growth) -> Promise[None]:
         """Refused with `chain_conflict` unless the chain's head is `previous`."""
 
+    def branch(self, mesh: MeshId) -> list[bytes]:
+        """All records that lie beside the chain, encoded, in no order."""
+
+    def keep_branch(self, mesh: MeshId, records: Sequence[tuple[bytes, bytes]]) -> Promise[None]:
+        """Add records, each its hash and itself encoded, to those beside the chain."""
+
+    def log_place(self, mesh: MeshId, item: bytes) -> tuple[int, bytes]:
+        """The number of a log item that is there once, and the log's head after it."""
+
+    def switch(self, mesh: MeshId, previous: bytes, switch: Switch) -> Promise[None]:
+        """Refused with `chain_conflict` unless the chain's head is `previous`."""
+
     def seals(self, box: int, size: int) -> list[bytes]:
         """Encoded seals for a device, oldest epoch first, at most `size` bytes."""
 
@@ -238,12 +260,16 @@ class Store(Protocol):
         self, mesh: MeshId, invite: InviteId, device: DeviceId, join: bytes, expires_ms: int, room: int
     ) -> Promise[int]:
         """Keep a join request, or replace the one of the same device; its id. Refused with `rate_limited` when `room`
-        requests wait already."""
+        requests wait already, with `invite_denied` where `deny_join` says so."""
 
     def joins(self, mesh: MeshId, size: int) -> list[Join]:
         """The requests that wait, oldest first, at most `size` bytes."""
 
     def drop_join(self, mesh: MeshId, join: int) -> Promise[None]: ...
+
+    def deny_join(self, mesh: MeshId, join: int) -> Promise[DeviceId | None]:
+        """Forget a request, and that its device may not ask under this invite again, until the request would have expired.
+        The device; None if there is no such request."""
 
     # The whole.
 

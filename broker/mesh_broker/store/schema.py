@@ -110,4 +110,12 @@ MIGRATIONS: Final = (
         UNIQUE (device, first)
     );
     """,
+    """
+    CREATE TABLE branch (                   -- records of other histories, beside the chain that is served
+        mesh INTEGER NOT NULL REFERENCES mesh,
+        hash BLOB NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (mesh, hash)
+    ) WITHOUT ROWID;
+    """,
 )

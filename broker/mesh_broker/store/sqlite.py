@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import apsw
 
+from mesh_broker.store.branchrows import add_branch, cut_chain
 from mesh_broker.store.interface import (
     Accepted,
     Box,
@@ -17,6 +18,7 @@ from mesh_broker.store.interface import (
     Place,
     Promise,
     Quota,
+    Switch,
     Waiting,
 )
 from mesh_broker.store.mailrows import SELECT_ACCEPTED, Tail, accept_mail, release_mail
@@ -95,6 +97,33 @@ class SqliteStore:
             if row is None or row[1] != previous:
                 raise MeshError("chain_conflict")
             _grow(connection, row[0], growth)
+
+        return self._database.submit(work)
+
+    def branch(self, mesh: MeshId) -> list[bytes]:
+        rows = self._read("SELECT data FROM branch WHERE mesh = (SELECT no FROM mesh WHERE id = ?)", mesh)
+        return [bytes(row[0]) for row in rows]
+
+    def keep_branch(self, mesh: MeshId, records: Sequence[tuple[bytes, bytes]]) -> Promise[None]:
+        def work(connection: apsw.Connection) -> None:
+            no = _mesh_no(connection, mesh)
+            assert no is not None
+            add_branch(connection, no, records)
+
+        return self._database.submit(work)
+
+    def log_place(self, mesh: MeshId, item: bytes) -> tuple[int, bytes]:
+        sql = "SELECT n, head FROM log WHERE mesh = (SELECT no FROM mesh WHERE id = ?) AND data = ?"
+        n, head = self._read(sql, mesh, item)[0]
+        return int(n), bytes(head)
+
+    def switch(self, mesh: MeshId, previous: bytes, switch: Switch) -> Promise[None]:
+        def work(connection: apsw.Connection) -> None:
+            row = _row(connection, "SELECT no, chain_head FROM mesh WHERE id = ?", mesh)
+            if row is None or row[1] != previous:
+                raise MeshError("chain_conflict")
+            cut_chain(connection, row[0], switch)
+            _grow(connection, row[0], switch.growth)
 
         return self._database.submit(work)
 
@@ -221,11 +250,14 @@ class SqliteStore:
         def work(connection: apsw.Connection) -> int:
             no = _mesh_no(connection, mesh)
             assert no is not None
-            sql = "UPDATE joining SET data = ? WHERE mesh = ? AND invite = ? AND device = ? RETURNING no"
-            rows = _rows(connection, sql, join, no, invite, device)
-            if rows:
-                return int(rows[0][0])
-            if _rows(connection, "SELECT count(*) FROM joining WHERE mesh = ?", no)[0][0] >= room:
+            sql = "SELECT no, data = x'' FROM joining WHERE mesh = ? AND invite = ? AND device = ?"
+            row = _row(connection, sql, no, invite, device)
+            if row is not None and row[1]:
+                raise MeshError("invite_denied")
+            if row is not None:
+                connection.execute("UPDATE joining SET data = ? WHERE no = ?", (join, row[0]))
+                return int(row[0])
+            if _rows(connection, "SELECT count(*) FROM joining WHERE mesh = ? AND data <> x''", no)[0][0] >= room:
                 raise MeshError("rate_limited", retry_after=3600)
             connection.execute(
                 "INSERT INTO joining (mesh, invite, device, expires_ms, data) VALUES (?, ?, ?, ?, ?)",
@@ -236,12 +268,24 @@ class SqliteStore:
         return self._database.submit(work)
 
     def joins(self, mesh: MeshId, size: int) -> list[Join]:
-        sql = "SELECT no, data FROM joining WHERE mesh = (SELECT no FROM mesh WHERE id = ?) ORDER BY no"
+        # One without data was denied, and is kept so that it is not asked again.
+        sql = "SELECT no, data FROM joining WHERE mesh = (SELECT no FROM mesh WHERE id = ?) AND data <> x'' ORDER BY no"
         found = [Join(*row) for row in self._read(sql, mesh)]
         return found[: len(_fitting((join.data for join in found), size))]
 
     def drop_join(self, mesh: MeshId, join: int) -> Promise[None]:
         return self._run("DELETE FROM joining WHERE no = ? AND mesh = (SELECT no FROM mesh WHERE id = ?)", join, mesh)
+
+    def deny_join(self, mesh: MeshId, join: int) -> Promise[DeviceId | None]:
+        def work(connection: apsw.Connection) -> DeviceId | None:
+            sql = (
+                "UPDATE joining SET data = x'' WHERE no = ? AND mesh = (SELECT no FROM mesh WHERE id = ?) AND data <> x''"
+                " RETURNING device"
+            )
+            rows = _rows(connection, sql, join, mesh)
+            return DeviceId(rows[0][0]) if rows else None
+
+        return self._database.submit(work)
 
     # The whole.
 
@@ -296,7 +340,14 @@ def _grow(connection: apsw.Connection, mesh: int, growth: Growth) -> None:
     connection.execute(
         "UPDATE mesh SET chain_seq = ?, chain_head = ?, log_seq = ?, log_head = ? WHERE no = ?", (*growth.end, mesh)
     )
-    connection.executemany("INSERT INTO device (mesh, id) VALUES (?, ?)", [(mesh, device) for device in growth.devices])
+    connection.executemany(
+        "INSERT OR IGNORE INTO device (mesh, id) VALUES (?, ?)", [(mesh, device) for device in growth.devices]
+    )
+    gone = [(mesh, device) for device in growth.gone]
+    connection.executemany("UPDATE device SET prekey = NULL WHERE mesh = ? AND id = ?", gone)
+    for table in ("onetime", "seal"):
+        sql = f"DELETE FROM {table} WHERE device = (SELECT no FROM device WHERE mesh = ? AND id = ?)"  # noqa: S608
+        connection.executemany(sql, gone)
     connection.executemany(
         "INSERT OR REPLACE INTO seal SELECT no, ?, ? FROM device WHERE mesh = ? AND id = ?",
         [(epoch, data, mesh, device) for device, epoch, data in growth.seals],

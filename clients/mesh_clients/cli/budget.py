@@ -24,11 +24,16 @@ def run(called: Invocation) -> int:
             only = f", only {word(row, 'only')}" if row.get("only") else ""
             say(f"{word(row, 'id'):>4}  {amount(row, 'amount')} {PER.get(word(row, 'per'), '')}{only}")
         for row in held:
-            who = " ".join(filter(None, (word(row, "session"), word(row, "agent")))) or "a client without a name"
-            spent = f"{amount(row, 'spent')} of {amount(row, 'limit')}"
-            say(emphasise(f"waits since {show_value('since_ms', row.get('since_ms'))}: {who}, {spent}", sys.stdout))
-            say(f"      mesh budget allow {word(row, 'id')} lets it go on")
+            say_held(row)
     return finish(answer, as_json=called.as_json)
+
+
+def say_held(row: "dict[str, JsonValue]") -> None:
+    """One who waits, and how he goes on."""
+    who = " ".join(filter(None, (word(row, "session"), word(row, "agent")))) or "a client without a name"
+    spent = f"{amount(row, 'spent')} of {amount(row, 'limit')}"
+    say(emphasise(f"waits since {show_value('since_ms', row.get('since_ms'))}: {who}, {spent}", sys.stdout))
+    say(f"      mesh budget allow {word(row, 'id')} lets it go on")
 
 
 def amount(row: "dict[str, JsonValue]", name: str) -> str:

@@ -54,8 +54,12 @@ ID_WIDTH = 13
 
 
 def run(called: Invocation) -> int:
-    as_csv = bool(called.params.pop("csv", False))
+    as_csv, bodies = (bool(called.params.pop(name, False)) for name in ("csv", "bodies"))
     answer = called.call(called.params)
+    if bodies and not as_csv:
+        from mesh_clients.cli.bodies import fetch_bodies
+
+        fetch_bodies(called, rows_of(answer, "turns"))
     if called.as_json:
         return finish(answer, as_json=True)
     one = called.verb.name == "conversation"
@@ -150,6 +154,10 @@ def print_turn(row: "dict[str, JsonValue]") -> None:
     said = [each for each in remarks if each]
     if said:
         say(f"       {'; '.join(said)}")
+    if "request" in row:
+        from mesh_clients.cli.bodies import print_bodies
+
+        print_bodies(row)
 
 
 def figures(row: "dict[str, JsonValue]") -> list[str]:

@@ -27,16 +27,21 @@ def run(called: Invocation) -> int:
         if not called.as_json:
             say("no daemon runs")
         return finish({"stopped": False, "pid": None}, as_json=called.as_json)
-    answer: dict[str, JsonValue] = {"stopped": True, "pid": called.call({}, method="daemon.status").get("pid")}
-    pid = answer["pid"]
-    ended = watch(pid) if isinstance(pid, int) else -1
-    called.call({})
-    called.disconnect()
-    if isinstance(pid, int) and not wait_for_end(pid, ended):
-        raise MeshError("timeout", what="the end of the daemon", seconds=SECONDS)
+    answer: dict[str, JsonValue] = {"stopped": True, "pid": stop_daemon(called)}
     if not called.as_json:
         say(f"meshd stopped (pid {word(answer, 'pid')})")
     return finish(answer, as_json=called.as_json)
+
+
+def stop_daemon(called: Invocation) -> "JsonValue":
+    """Stop the daemon that is connected and wait for its end; its process id. Raises `MeshError`."""
+    pid = called.call({}, method="daemon.status").get("pid")
+    ended = watch(pid) if isinstance(pid, int) else -1
+    called.call({}, method="daemon.stop")
+    called.disconnect()
+    if isinstance(pid, int) and not wait_for_end(pid, ended):
+        raise MeshError("timeout", what="the end of the daemon", seconds=SECONDS)
+    return pid
 
 
 def watch(pid: int) -> int:

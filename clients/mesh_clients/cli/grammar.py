@@ -39,6 +39,8 @@ class Field:
         """What stands for the value in help."""
         if self.kind in ("int", "float"):
             return "S" if self.name.endswith(("_s", "timeout")) else "N"
+        if self.kind == "texts" and not self.flag:
+            return f"{self.name.upper()}..."
         return "|".join(self.choices) or (self.flag.lstrip("-") or self.name).upper().replace("-", "_")
 
 
@@ -216,6 +218,13 @@ def next_value(flag: str, word: str, waiting: list[str]) -> str:
 def take_words(line: Line, verb: Verb) -> None:
     """Give the positional words to their fields."""
     wanted = verb.positional
+    if wanted and wanted[-1].kind == "texts":  # it takes all that is left, with blanks or commas between
+        last, place = wanted[-1], len(wanted) - 1
+        words = [part for word in line.words[place:] for part in word.split(",") if part]
+        del line.words[place:]
+        if words:
+            line.params[last.name] = [convert(last, last.word, word) for word in words]
+            wanted = wanted[:-1]
     if len(line.words) > len(wanted):
         extra = line.words[len(wanted)]
         hint = ": put quotation marks around a text with blanks" if wanted else ""

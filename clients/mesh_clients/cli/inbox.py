@@ -5,7 +5,7 @@ import time
 
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.exits import finish, print_json
-from mesh_clients.render import block, emphasise, say, show_time, word
+from mesh_clients.render import block, clean_line, emphasise, say, show_time, standing, word
 from mesh_protocol.wire.errors import OK, MeshError
 
 TYPE_CHECKING = False
@@ -30,6 +30,12 @@ def run(called: Invocation) -> int:
             say("no messages" if params.get("all") else "no unread messages")
         elif answer.get("more"):
             say("More wait: mesh inbox again.")
+        held_up = answer.get("held_up")
+        names = [clean_line(name) for name in held_up if isinstance(name, str)] if isinstance(held_up, list) else []
+        if names:
+            say(
+                f"Messages of {', '.join(names)} came and wait: they name a membership that is not shown here (mesh doctor)."
+            )
     finish(answer, as_json=called.as_json)
     acknowledge(called, rows)
     return OK
@@ -83,7 +89,7 @@ def print_message(row: "dict[str, JsonValue]") -> None:
     sender, mesh, origin = (word(row, name) for name in ("sender", "mesh", "origin"))
     created = row.get("created_ms")
     at = show_time(created) if isinstance(created, int) else ""
-    about = [f"{sender} ({origin}, {mesh})", at, word(row, "id")[:8]]
+    about = [f"{sender}{standing(row)} ({origin}, {mesh})", at, word(row, "id")[:8]]
     if row.get("thread") not in (None, "", row.get("id")):
         about.append(f"thread {word(row, 'thread')[:8]}")
     if row.get("mentions_you"):

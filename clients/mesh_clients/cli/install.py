@@ -34,20 +34,29 @@ class Place:
         self.record = Record(data, self.paths.settings).load()
         self.service = service.find_service(os.environ, self.home)
 
+    def plan_install(self) -> list[changes.Change]:
+        return [changes.plan_install(each, self.home, self.record.files.get(each.path)) for each in self.targets]
+
+    def plan_uninstall(self) -> list[changes.Change]:
+        return [changes.plan_uninstall(each, self.record.files.get(each.path)) for each in self.targets]
+
 
 def run(called: Invocation) -> int:
     place = Place()
     if called.params.get("check"):
         return check(called, place)
-    planned = [changes.plan_install(each, place.home, place.record.files.get(each.path)) for each in place.targets]
+    planned = place.plan_install()
     reason = why_no_service(called, place.service)
     with_service = not reason and not place.service.is_current and not called.params.get("no_service")
     needed = with_service or any(change.needed for change in planned)
-    if needed and not called.params.get("yes"):
+    asks = needed and not called.params.get("yes")
+    if asks:
         lines = [line for change in planned if change.needed for line in changes.show(change)]
         ask(called, [*lines, *(show_service(place.service) if with_service else [])])
-    for target, change in zip(place.targets, planned, strict=True):
-        changes.install(target, place.home, place.record, change)
+    with place.record.held():
+        planned = changes.renew(place.targets, planned, place.plan_install(), shown=asks)
+        for target, change in zip(place.targets, planned, strict=True):
+            changes.install(target, place.home, place.record, change)
     trouble = service.install_service(place.service) if with_service else ""
     reason = reason or trouble
     notes = read_notes(place.paths)

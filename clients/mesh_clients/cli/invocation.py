@@ -24,6 +24,8 @@ class Invocation:
         self.line = line
         self.params = line.params
         self.as_json = line.json
+        self.answers_guard = True
+        """Whether a guarded verb may ask for a passphrase; else it is refused."""
         self._client: Client | None = None
 
     def __enter__(self) -> "Invocation":
@@ -57,16 +59,7 @@ class Invocation:
             if verb.payload:
                 text = params.pop(verb.payload, "")
                 body = text.encode() if isinstance(text, str) else b""
-        try:
-            result, answer_body = self.connect().call(method, params, body, timeout=wait + SECONDS)
-        except ConnectionLost as error:
-            self.disconnect()
-            raise MeshError("no_daemon", why=f"it went away during the call ({error}); see mesh status") from None
-        except TimeoutError:
-            raise MeshError("timeout", what=f"an answer to {method}", seconds=wait + SECONDS) from None
-        except (CodecError, FrameError) as error:
-            raise MeshError("bad_request", what=str(error)) from None
-        answer = result if isinstance(result, dict) else {}
+        answer, answer_body = self.exchange(method, params, body, wait=wait)
         if texts:
             from mesh_protocol.wire.items import put_texts
 
@@ -75,6 +68,38 @@ class Invocation:
             except CodecError:
                 raise MeshError("bad_request", what="the daemon's answer is broken: run mesh down && mesh up") from None
         return answer
+
+    def exchange(
+        self, method: str, params: "dict[str, JsonValue]", body: bytes = b"", *, wait: float = 0.0
+    ) -> "tuple[dict[str, JsonValue], bytes]":
+        """Call `method` with raw bytes beside its parameters; its answer and the bytes beside that. Raises `MeshError`."""
+        try:
+            result, answer_body = self._ask(method, params, body, wait + SECONDS)
+        except ConnectionLost as error:
+            self.disconnect()
+            raise MeshError("no_daemon", why=f"it went away during the call ({error}); see mesh status") from None
+        except TimeoutError:
+            raise MeshError("timeout", what=f"an answer to {method}", seconds=wait + SECONDS) from None
+        except (CodecError, FrameError) as error:
+            raise MeshError("bad_request", what=str(error)) from None
+        return (result if isinstance(result, dict) else {}), answer_body
+
+    def _ask(
+        self, method: str, params: "dict[str, JsonValue]", body: bytes, seconds: float
+    ) -> "tuple[JsonValue, bytes]":
+        """Call; what the guard asks for is given first, once for this connection."""
+        try:
+            return self.connect().call(method, params, body, timeout=seconds)
+        except MeshError as error:
+            if error.code != "guard_asks" or not self.answers_guard:
+                raise
+            from mesh_clients.cli.proof import find_proof
+
+            proof = find_proof(takes_token=error.data.get("takes_token") is not False)
+            if proof is None:
+                raise
+        self.connect().call("guard.open", proof, b"", timeout=SECONDS)
+        return self.connect().call(method, params, body, timeout=seconds)
 
     def number(self, name: str, default: float = 0.0) -> float:
         """A number that was given, or the default."""

@@ -16,7 +16,8 @@ def run(called: Invocation) -> int:
     if not called.as_json:
         mesh, me = word(answer, "mesh"), word(answer, "me")
         if answer.get("state") == "pending":
-            say(f"Asked to join {mesh} as {me}; nobody who may let you in is there yet.")
+            waiting = word(answer, "waiting_for") or "somebody who may let you in"
+            say(f"Asked to join {mesh} as {me}; waiting for {waiting}.")
             say("This goes on by itself. mesh status shows when it is done.")
         else:
             say(f"Joined {mesh}; you are {me} in it. Who is there: mesh peers --mesh {mesh}")

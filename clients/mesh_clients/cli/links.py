@@ -1,6 +1,7 @@
-"""`mesh://` links, read strictly: what is not exactly one of the two kinds is refused, and nothing of it is repeated.
+"""`mesh://` links, read strictly: what is not exactly one of the three kinds is refused, and nothing of it is repeated.
 
 mesh://join/1?m=…&i=…&b=BROKER#SECRET              an invite, as mesh invite prints it; a secret
+mesh://link/1?m=…&b=BROKER#SECRET                  another machine of one's own, as mesh device link prints it; a secret
 mesh://to/PERSON[/SESSION][?mesh=NAME&text=TEXT]   a peer, or mesh://to/@GROUP, and what to write
 """
 
@@ -16,13 +17,22 @@ MAX_TEXT = 2000
 MAX_PART = 64
 
 _INVITE = re.compile(
-    r"mesh://join/1\?m=[A-Za-z0-9_-]{43}&i=[A-Za-z0-9_-]{43}&b=([A-Za-z0-9._~%-]{1,800})#[A-Za-z0-9_-]{43}"
+    r"mesh://join/1\?m=[A-Za-z0-9_-]{43}&i=[A-Za-z0-9_-]{43}&b=([A-Za-z0-9._~%-]{1,800})"
+    r"(?:&f=[A-Za-z0-9._~%-]{1,400})?#[A-Za-z0-9_-]{43}"
 )
+_DEVICE = re.compile(r"mesh://link/1\?m=[A-Za-z0-9_-]{43}&b=([A-Za-z0-9._~%-]{1,800})#[A-Za-z0-9_-]{43}")
 _ADDRESS = re.compile(r"mesh://to/([^/?#]+)(?:/([^/?#]+))?(?:\?([^?#]*))?")
 _LETTERS = re.compile(r"[\x21-\x7e]+")
 
 
 class InviteLink(NamedTuple):
+    """`url` is the whole link, which is a secret; `broker` is the broker's URL, to be shown."""
+
+    url: str
+    broker: str
+
+
+class DeviceLink(NamedTuple):
     """`url` is the whole link, which is a secret; `broker` is the broker's URL, to be shown."""
 
     url: str
@@ -45,7 +55,7 @@ class PeerLink(NamedTuple):
         return f"mesh://to/{to}" + (f"?{'&'.join(given)}" if given else "")
 
 
-def parse_link(link: str) -> InviteLink | PeerLink:
+def parse_link(link: str) -> InviteLink | DeviceLink | PeerLink:
     """Raises `MeshError("bad_request")`."""
     if len(link) > MAX_LINK:
         raise bad(f"it is longer than {MAX_LINK} characters")
@@ -58,9 +68,14 @@ def parse_link(link: str) -> InviteLink | PeerLink:
         if found is None:
             raise bad("this is no whole invite: copy the whole line that mesh invite printed")
         return InviteLink(link, clean_line(decode(found[1])))
+    if link.startswith("mesh://link/"):
+        found = _DEVICE.fullmatch(link)
+        if found is None:
+            raise bad("this is no whole link of mesh device link: copy the whole line that it printed")
+        return DeviceLink(link, clean_line(decode(found[1])))
     if link.startswith("mesh://to/"):
         return parse_address(link)
-    raise bad("it is neither mesh://join/… nor mesh://to/NAME; a newer mesh may know it")
+    raise bad("it is neither mesh://join/…, mesh://link/… nor mesh://to/NAME; a newer mesh may know it")
 
 
 def parse_address(link: str) -> PeerLink:

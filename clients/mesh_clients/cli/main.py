@@ -90,6 +90,7 @@ def find_verb(name: str) -> Verb:
     """The verb called `name`. Raises `MeshError`."""
     if name in VERBS:
         method, summary, args, fields, payload, texts, rows, columns = VERBS[name]
+        args += own.MORE_ARGS.get(name, ())
         fields += own.MORE_FIELDS.get(name, ())
         return Verb(name, method, summary, args, fields, payload, texts, rows, columns)
     if name in own.VERBS:

@@ -3,14 +3,14 @@
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.cli.progress import print_recipient, rows_of
 from mesh_clients.exits import finish
-from mesh_clients.render import block, say, show_value, word
+from mesh_clients.render import block, say, show_value, standing, word
 
 
 def run(called: Invocation) -> int:
     answer = called.call(called.params)
     if not called.as_json:
         sender, mesh = word(answer, "sender"), word(answer, "mesh")
-        say(f"Message {word(answer, 'id')} from {sender} in {mesh}")
+        say(f"Message {word(answer, 'id')} from {sender}{standing(answer)} in {mesh}")
         say(f"    written       {show_value('created_ms', answer.get('created_ms'))}")
         say(f"    expires       {show_value('expires_ms', answer.get('expires_ms'))}")
         say(f"    priority      {word(answer, 'priority')}")

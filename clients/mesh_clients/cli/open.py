@@ -2,7 +2,7 @@
 
 from mesh_clients.cli.grammar import Line
 from mesh_clients.cli.invocation import Invocation
-from mesh_clients.cli.links import InviteLink, PeerLink, parse_link
+from mesh_clients.cli.links import DeviceLink, InviteLink, PeerLink, parse_link
 from mesh_clients.cli.secrets import login_name, read_secret
 from mesh_clients.render import clean_line, clean_text, say
 from mesh_clients.terminal import ask_line, is_interactive
@@ -13,12 +13,17 @@ if TYPE_CHECKING:
     from mesh_protocol.wire.codec import JsonValue
 
 
+_UNASKED = {InviteLink: "mesh join -", DeviceLink: "mesh device join -"}
+
+
 def run(called: Invocation) -> int:
     given = str(called.params["link"])
     found = parse_link(read_secret("the link") if given == "-" else given.strip())
     if called.as_json or not is_interactive():
-        instead = "mesh join -" if isinstance(found, InviteLink) else f"mesh send {found.to} TEXT"
+        instead = f"mesh send {found.to} TEXT" if isinstance(found, PeerLink) else _UNASKED[type(found)]
         raise MeshError("bad_request", what=f"nobody can be asked whether to open it: {instead} does it unasked")
+    if isinstance(found, DeviceLink):
+        return open_device(called, found)
     return open_invite(called, found) if isinstance(found, InviteLink) else open_address(called, found)
 
 
@@ -28,6 +33,13 @@ def open_invite(called: Invocation, found: InviteLink) -> int:
     say(f"Its broker: {found.broker}")
     confirm(f"Join as {clean_line(me)}?")
     return hand_on(called, "join", {"url": found.url, "me": me})
+
+
+def open_device(called: Invocation, found: DeviceLink) -> int:
+    say("Another machine of yours offers to link this one: it becomes yours in its mesh, under your name there.")
+    say(f"Its broker: {found.broker}")
+    confirm("Link this machine?")
+    return hand_on(called, "device join", {"url": found.url})
 
 
 def open_address(called: Invocation, found: PeerLink) -> int:

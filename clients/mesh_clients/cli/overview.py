@@ -65,11 +65,14 @@ def has_begun() -> bool:
 def look(called: Invocation, status: "Row") -> "Row":
     """Everything that is shown, from a few questions on one connection."""
     held: JsonValue = []
+    called.answers_guard = False  # a glance asks for no passphrase
     try:
         held = called.call({}, method="trust.held", texts="held[].message").get("held", [])
     except MeshError as error:
-        if error.code not in ("guarded", "not_allowed"):
+        if error.code not in ("guarded", "guard_asks", "not_allowed"):
             raise
+    finally:
+        called.answers_guard = True
     only: Row = {"mesh": called.line.mesh} if called.line.mesh else {}
     peers = called.call(only, method="peer.list", texts="peers[].summary").get("peers")
     waiting = called.call({"limit": 100, **only}, method="outbox.list", texts="waiting[].message")
@@ -188,6 +191,11 @@ def waiting_for_you(now: "Row") -> list[str]:
     said = [f"{word(row, 'session')} asks something in its terminal" for row in sessions]
     if len(said) > MAX_WAITING:
         said = [*said[: MAX_WAITING - 1], f"mesh sessions: {len(said) - MAX_WAITING + 1} more of them"]
+    said += [
+        f"mesh invites: {count(asking, 'machine')} ask{'s' if asking == 1 else ''} to join {word(row, 'mesh')}"
+        for row in rows_of(now, "meshes")
+        if isinstance(asking := row.get("asking"), int) and asking
+    ]
     held = rows_of(now, "held")
     if held:
         senders = ", ".join(dict.fromkeys(word(row, "sender") for row in held))

@@ -11,7 +11,12 @@ VERBS: "dict[str, tuple[str, str, tuple[str, ...], tuple[Row, ...]]]" = {
         (),
         (),
     ),
-    "up": ("", "Start the daemon and wait until it is ready.", (), ()),
+    "up": (
+        "",
+        "Start the daemon and wait until it is ready.",
+        (),
+        (("service", "--service", "on", (), False, "make it a service of yours first, which starts at login"),),
+    ),
     "down": ("daemon.stop", "Stop the daemon; what is queued stays and goes out at the next start.", (), ()),
     "version": ("", "Print the version.", (), ()),
     "help": (
@@ -105,11 +110,46 @@ VERBS: "dict[str, tuple[str, str, tuple[str, ...], tuple[Row, ...]]]" = {
     "hook": ("", "Take in one of Claude Code's hook events; Claude Code runs it.", (), ()),
 }
 
+_PASSPHRASE_FD: "Row" = (
+    *("passphrase_fd", "--passphrase-fd", "int", (), -1),
+    "read the passphrases from this open file descriptor, one line each; default: the terminal, or standard input",
+)
+
 MORE_FIELDS: "dict[str, tuple[Row, ...]]" = {
+    "unlock": (_PASSPHRASE_FD,),
+    "backup": (
+        ("file", "", "text", (), None, "the file to write; it must not be there yet"),
+        (
+            "drop_recovery",
+            "--drop-recovery",
+            "on",
+            (),
+            False,
+            "once the file was read back, remove the recovery keys here",
+        ),
+        ("force", "--force", "on", (), False, "replace a file that is there"),
+        _PASSPHRASE_FD,
+    ),
+    "backup check": (("file", "", "text", (), None, "the file that mesh backup wrote"), _PASSPHRASE_FD),
+    "restore": (("file", "", "text", (), None, "the file that mesh backup wrote"), _PASSPHRASE_FD),
+    "keys protect": (_PASSPHRASE_FD,),
+    "keys unprotect": (_PASSPHRASE_FD,),
+    "guard on": (_PASSPHRASE_FD,),
+    "token create": (("file", "--file", "text", (), "", "write it into this new file, which only you can read"),),
     "send": (("files", "--file", "texts", (), [], "announce a file: its name, size and digest (may be repeated)"),),
     "usage": (("csv", "--csv", "on", (), False, "comma-separated values (RFC 4180)"),),
     "conversations": (("csv", "--csv", "on", (), False, "comma-separated values (RFC 4180)"),),
-    "conversation": (("csv", "--csv", "on", (), False, "the requests as comma-separated values (RFC 4180)"),),
+    "conversation": (
+        ("csv", "--csv", "on", (), False, "the requests as comma-separated values (RFC 4180)"),
+        (
+            "bodies",
+            "--bodies",
+            "on",
+            (),
+            False,
+            "with what was said, where that is stored (mesh proxy on --store bodies)",
+        ),
+    ),
     "verify": (
         ("confirm", "--confirm", "on", (), False, "they are the same: the peer is verified with these keys"),
         (
@@ -121,13 +161,29 @@ MORE_FIELDS: "dict[str, tuple[Row, ...]]" = {
             "what you compared, as digits or as the scanned code; confirms if it is so",
         ),
     ),
+    "resolve": (
+        ("yes", "--yes", "on", (), False, "ask nothing: the other histories end for good"),
+        (
+            "recovery_from",
+            "--recovery",
+            "text",
+            (),
+            "",
+            "a file with the printed recovery key; - reads it or asks for it",
+        ),
+    ),
+    "leave": (("yes", "--yes", "on", (), False, "ask nothing: its keys and messages are deleted here"),),
     "inbox": (("follow", "--follow", "on", (), False, "go on printing messages as they come, until Ctrl-C"),),
 }
+
+MORE_ARGS: "dict[str, tuple[str, ...]]" = {"backup": ("file",), "backup check": ("file",), "restore": ("file",)}
+"""Words that a command takes and its operation does not: what is here is never sent as it stands."""
 
 HELP = {
     ("send", "to"): "a name from mesh peers, @GROUP, '*' for everybody (in quotes), or several with commas between",
     ("send", "message"): "the text, at most 64 KiB; - reads standard input",
     ("new", "broker"): "the broker, ws://HOST:PORT or wss://HOST[#TOKEN]; - reads it; default: only this machine",
+    ("device join", "url"): "the link; - reads it from standard input or asks for it",
     ("join", "url"): "the link; - reads it from standard input or asks for it",
 }
 """Help for fields that mean more on a command line than elsewhere."""
@@ -136,6 +192,13 @@ HANDLERS = {
     "new": "new",
     "join": "join",
     "invite": "invite",
+    "invites": "invites",
+    "device link": "link",
+    "device join": "link",
+    "leave": "leave",
+    "invite close": "invites",
+    "invite approve": "invites",
+    "invite deny": "invites",
     "send": "send",
     "inbox": "inbox",
     "message": "message",
@@ -148,15 +211,30 @@ HANDLERS = {
     "proxy off": "proxy",
     "proxy status": "proxy",
     "proxy env": "proxy",
+    "proxy forget": "proxy",
+    "proxy allow": "proxyteam",
+    "proxy account": "proxyteam",
     "usage": "usage",
     "usage import": "usage",
     "budget": "budget",
+    "held": "held",
+    "prompts": "prompts",
     "conversations": "conversations",
     "conversation": "conversations",
     "up": "up",
     "down": "down",
     "unlock": "unlock",
+    "backup": "backup",
+    "backup check": "backup",
+    "restore": "restore",
+    "device restore": "restore",
+    "keys status": "keys",
+    "keys protect": "keys",
+    "keys unprotect": "keys",
+    "guard on": "guard",
+    "token create": "token",
     "verify": "verify",
+    "resolve": "resolve",
     "version": "version",
     "help": "help",
     "launch": "launch",
@@ -171,25 +249,53 @@ DIRECT = ("mcp", "statusline", "hook")
 """Run without any of this: the `mesh` script tells them apart before it imports anything."""
 
 ORDER = (
-    ("Meshes", ("new", "invite", "join", "open", "list")),
-    ("Members", ("member list", "member remove", "kick", "ban", "unban", "role", "device list", "device revoke")),
+    ("Meshes", ("new", "join", "open", "list", "leave")),
+    ("Invites", ("invite", "invites", "invite approve", "invite deny", "invite close")),
+    (
+        "Members",
+        (
+            "member list",
+            "member remove",
+            "member removals",
+            "kick",
+            "ban",
+            "unban",
+            "role",
+            "member rights",
+            "member allow",
+            "member deny",
+            "device link",
+            "device join",
+            "device list",
+            "device revoke",
+            "device restore",
+            "resolve",
+        ),
+    ),
     ("Messages", ("peers", "send", "inbox", "message", "thread", "outbox", "outbox cancel", "outbox requeue")),
-    ("Trust", ("verify", "trust", "trust list", "held", "held release")),
+    (
+        "Trust",
+        ("verify", "trust", "trust list", "held", "held release", "grants", "grant", "revoke", "block", "unblock"),
+    ),
+    ("Guard", ("guard on", "guard off", "guard status", "token create", "token list", "token revoke")),
     ("Groups", ("group join", "group leave", "group list")),
     (
         "This machine",
         (
-            *("status", "doctor", "sessions", "mode", "why", "up", "down", "unlock"),
+            *("status", "doctor", "sessions", "mode", "why", "up", "down"),
+            *("unlock", "keys status", "keys protect", "keys unprotect", "keys recovery"),
+            *("backup", "backup check", "restore"),
             *("audit", "audit verify", "completion", "version", "help"),
         ),
     ),
     (
         "API proxy",
         (
-            *("proxy on", "proxy off", "proxy status", "proxy env"),
-            *("usage", "usage import", "usage reconcile", "conversations", "conversation"),
+            *("proxy on", "proxy off", "proxy status", "proxy env", "proxy forget"),
+            *("proxy allow", "proxy clients", "proxy revoke", "proxy account", "proxy accounts", "proxy drop"),
+            *("usage", "usage import", "usage reconcile", "usage reprice", "conversations", "conversation"),
             *("budget", "budget set", "budget allow", "budget remove"),
         ),
     ),
-    ("For Claude Code", ("launch", "templates", "install", "uninstall", "mcp", "statusline", "hook")),
+    ("For Claude Code", ("launch", "templates", "prompts", "install", "uninstall", "mcp", "statusline", "hook")),
 )

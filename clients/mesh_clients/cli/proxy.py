@@ -1,5 +1,6 @@
-"""`mesh proxy on|off|status|env`."""
+"""`mesh proxy on|off|status|env|forget`."""
 
+import os
 import re
 
 from mesh_clients.cli.invocation import Invocation
@@ -18,6 +19,8 @@ def run(called: Invocation) -> int:
     answer = called.call(called.params)
     if not called.as_json:
         PRINTERS[called.verb.name](answer)
+        if called.verb.name == "proxy on" and not called.params.get("via"):
+            warn_of_network_proxy()
     return finish(answer, as_json=called.as_json)
 
 
@@ -32,14 +35,35 @@ def print_on(answer: "dict[str, JsonValue]") -> None:
     say(f"The proxy is on: requests go to {word(answer, 'upstream')}, and what they use is recorded here.")
     say('For a session of Claude Code:  mesh launch --proxy, or eval "$(mesh proxy env)" before claude')
     say(f"Its address is a secret of this user's: {word(answer, 'url')}")
+    print_notes(answer)
+
+
+def print_notes(answer: "dict[str, JsonValue]") -> None:
     notes = answer.get("notes")
     for note in notes if isinstance(notes, list) else []:
         say(f"- {show_value('', note)}")
 
 
+def warn_of_network_proxy() -> None:
+    """The daemon does not look at the environment, which is not its own."""
+    found = next((name for name in ("HTTPS_PROXY", "https_proxy") if os.environ.get(name)), "")
+    if found:
+        say(
+            f"- {found} is set here, and the daemon does not look at it: if the API is reached through that proxy alone,"
+        )
+        say("  mesh proxy on --via URL")
+
+
 def print_off(answer: "dict[str, JsonValue]") -> None:
     left = word(answer, "connections") if answer.get("connections") else ""
     say(f"The proxy is off.{f' Still being answered: {left} connections.' if left else ''}")
+    print_notes(answer)
+
+
+def print_forget(answer: "dict[str, JsonValue]") -> None:
+    say(f"Deleted: what {word(answer, 'bodies')} requests and their answers said")
+    if answer.get("requests"):
+        say(f"and {word(answer, 'requests')} single requests of the record; the sums by day stay")
 
 
 def print_env(answer: "dict[str, JsonValue]") -> None:
@@ -55,5 +79,6 @@ PRINTERS = {
     "proxy on": print_on,
     "proxy off": print_off,
     "proxy env": print_env,
+    "proxy forget": print_forget,
     "proxy status": print_fields,
 }

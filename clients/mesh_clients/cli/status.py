@@ -43,3 +43,5 @@ def print_status(answer: "dict[str, JsonValue]") -> None:
             text = word(row, name)
             if text:
                 say(f"{word(row, 'mesh')}: {said.format(text)}")
+        if word(row, "recovery_key") == "not backed up":
+            say(f"{word(row, 'mesh')}: its recovery key has not been backed up: mesh backup FILE --recovery")

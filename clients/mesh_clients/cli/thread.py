@@ -5,7 +5,7 @@ import sys
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.cli.progress import describe
 from mesh_clients.exits import finish
-from mesh_clients.render import block, emphasise, say, show_value, word
+from mesh_clients.render import block, emphasise, say, show_value, standing, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def run(called: Invocation) -> int:
 def print_row(row: "dict[str, JsonValue]") -> None:
     """A head line with sender and recipients, then the text, indented so that no text can pass for a head line."""
     sender, origin = word(row, "sender"), word(row, "origin")
-    head = f"{sender} ({origin}) to {show_value('to', row.get('to'))}  {show_value('at_ms', row.get('at_ms'))}"
+    head = f"{sender}{standing(row)} ({origin}) to {show_value('to', row.get('to'))}  {show_value('at_ms', row.get('at_ms'))}"
     say(emphasise(f"{head}  {word(row, 'id')[:8]}", sys.stdout))
     for line in block(row, "message").split("\n"):
         say(f"    {line}")

@@ -13,16 +13,20 @@ if TYPE_CHECKING:
 
 def run(called: Invocation) -> int:
     place = Place()
-    planned = [changes.plan_uninstall(each, place.record.files.get(each.path)) for each in place.targets]
+    planned = place.plan_uninstall()
     with_service = place.service.is_there
     needed = with_service or any(change.needed for change in planned)
-    if needed and not called.params.get("yes"):
+    asks = needed and not called.params.get("yes")
+    if asks:
         lines = [line for change in planned if change.needed for line in changes.show(change)]
         ask(called, [*lines, *([f"{place.service.path}\n  removed, and stopped"] if with_service else [])])
-    for target, change in zip(place.targets, planned, strict=True):
-        changes.uninstall(target, place.record, change)
+    if place.record.files or any(change.needed for change in planned):
+        with place.record.held():
+            planned = changes.renew(place.targets, planned, place.plan_uninstall(), shown=asks)
+            for target, change in zip(place.targets, planned, strict=True):
+                changes.uninstall(target, place.record, change)
+            place.record.forget()
     said = service.remove_service(place.service) if with_service else ""
-    place.record.forget()
     files: list[JsonValue] = [{"path": change.path, "changed": change.needed} for change in planned]
     answer: dict[str, JsonValue] = {"changed": needed, "files": files, "notes": [said] if said else []}
     if not called.as_json:

@@ -1,4 +1,7 @@
-"""`mesh up`: starts the daemon, through the user's service manager where that is installed; or reports the one that runs."""
+"""`mesh up`: starts the daemon, through the user's service manager where that is installed; or reports the one that runs.
+
+With `--service` it is installed there first.
+"""
 
 import os
 
@@ -20,6 +23,8 @@ def run(called: Invocation) -> int:
     running = is_running()
     if not running and not called.line.start:
         raise MeshError("bad_request", what="up starts the daemon: leave out --no-start")
+    if called.params.get("service"):
+        add_service()
     started = None if running else start()
     status = called.call({}, method="daemon.status")
     answer: dict[str, JsonValue] = {
@@ -33,9 +38,24 @@ def run(called: Invocation) -> int:
         say(f"meshd {word(answer, 'version')} {said}: pid {pid}, home {home}")
         if started is not None and started.trouble:
             say(f"Its service did not start it ({started.trouble}); it runs without. See mesh doctor")
+        if called.params.get("service"):
+            now = "; the one that runs does so without: mesh down && mesh up" if running else ""
+            say(f"It is a service of yours and starts at login{now}. mesh uninstall takes that back")
         if answer["state"] == "locked":
             say("Its keys are locked: mesh unlock")
     return finish(answer, as_json=called.as_json)
+
+
+def add_service() -> None:
+    """Raises `MeshError` where there can be none."""
+    from mesh_clients.install import programs, service
+
+    found = service.find_service(os.environ, programs.own_home(os.environ))
+    if found.is_there and found.is_current:
+        return
+    reason = service.why_not(found) or service.install_service(found)
+    if reason:
+        raise MeshError("bad_request", what=f"{reason}: there can be no service; leave out --service")
 
 
 def start() -> "Start":

@@ -1,18 +1,15 @@
 """`mesh verify`: the digits and the code to compare, who changed a peer's keys, and the word that they are the same."""
 
-import os
 import sys
 
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.exits import finish
-from mesh_clients.render import block, emphasise, say, show_value, word
+from mesh_clients.qr import print_code
+from mesh_clients.render import emphasise, say, show_value, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mesh_protocol.wire.codec import JsonValue
-
-DARK_ON_LIGHT = "\x1b[38;5;16;48;5;231m{}\x1b[0m"
-"""So that a camera reads it whatever the terminal's colours are."""
 
 
 def run(called: Invocation) -> int:
@@ -46,9 +43,7 @@ def _show(answer: "dict[str, JsonValue]", where: str) -> None:
     for start in range(0, len(groups), 4):
         say(emphasise("  ".join(groups[start : start + 4]), sys.stdout))
     say("")
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty()
-    for line in block(answer, "qr").split("\n"):
-        say(line if plain else DARK_ON_LIGHT.format(line))
+    print_code(answer)
     say("")
     if state == "verified":
         say(f"{peer} was verified with these keys on {show_value('verified_ms', answer.get('verified_ms'))}.")
@@ -62,7 +57,10 @@ def _print_changes(answer: "dict[str, JsonValue]") -> None:
         return
     peer = word(answer, "peer")
     say(
-        emphasise(f"The keys of {peer} changed since you verified them; nothing is sent to {peer} by name.", sys.stdout)
+        emphasise(
+            f"The keys of {peer} changed, or others signed them in for him; nothing is sent to {peer} by name.",
+            sys.stdout,
+        )
     )
     changes = answer.get("changes")
     for row in changes if isinstance(changes, list) else []:

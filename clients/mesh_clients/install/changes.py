@@ -2,18 +2,27 @@
 
 import difflib
 import json
+import os
 import time
 from typing import NamedTuple
 
 from mesh_clients.install import claude
-from mesh_clients.install.documents import Document, parse, read_bytes, read_document, remove_file, replace_file
+from mesh_clients.install.documents import (
+    Document,
+    parse,
+    read_bytes,
+    read_document,
+    refuse_read_only,
+    remove_file,
+    replace_file,
+)
 from mesh_clients.install.documents import write_like as write
 from mesh_clients.install.record import Record, Remembered, digest
 from mesh_protocol.wire.errors import MeshError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from mesh_protocol.wire.codec import JsonValue
 
@@ -150,9 +159,23 @@ def put(change: Change) -> None:
     if not change.needed:
         return
     if change.after is None:
-        remove_file(change.path)
+        remove_file(os.path.realpath(change.path))  # a link that led to no file stays one
     else:
         replace_file(change.path, change.after)
+
+
+def renew(
+    targets: "Sequence[Target]", planned: "list[Change]", again: "list[Change]", *, shown: bool
+) -> "list[Change]":
+    """What is to be done of two plans, the second made when no other install can come between. Raises `MeshError`.
+
+    What was `shown` to a person is done as it was shown, or not at all; but Claude Code's own file changes all the time.
+    """
+    for change in again:
+        if change.needed:
+            refuse_read_only(change.path)
+    pairs = zip(targets, planned, again, strict=True)
+    return [old if shown and not target.shared else new for target, old, new in pairs]
 
 
 def show(change: Change) -> list[str]:

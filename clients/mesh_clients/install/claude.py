@@ -22,6 +22,7 @@ EVENTS: "dict[str, bool]" = {
     "SessionStart": False,
     "UserPromptSubmit": False,
     "PostToolUse": True,
+    "PermissionRequest": True,
     "Notification": True,
     "Stop": False,
     "StopFailure": False,

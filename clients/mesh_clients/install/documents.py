@@ -38,7 +38,8 @@ def read_document(path: str) -> Document:
 def read_bytes(path: str) -> bytes | None:
     """The file's bytes, None where there is no file. Raises `MeshError`."""
     try:
-        with open(path, "rb") as file:
+        # Whatever stands there: opening a pipe would otherwise wait for somebody to write to it.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise refusal(path, "is no regular file")
             raw = file.read(MAX_BYTES + 1)
@@ -116,7 +117,7 @@ def write_like(value: "dict[str, JsonValue]", raw: bytes | None) -> bytes:
 
 
 def replace_file(path: str, data: bytes) -> None:
-    """Put `data` at `path` at once: a reader sees the old file or the new one. Mode and symbolic links stay.
+    """Put `data` at `path` at once: a reader sees the old file or the new one. Owner, mode and symbolic links stay.
 
     Raises `MeshError`.
     """
@@ -126,14 +127,16 @@ def replace_file(path: str, data: bytes) -> None:
     try:
         os.makedirs(folder, 0o700, exist_ok=True)
         try:
-            mode = stat.S_IMODE(os.stat(target).st_mode)
+            there = os.stat(target)
         except FileNotFoundError:
-            mode = PRIVATE
+            there = None
         descriptor, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(target)}.", dir=folder)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            os.fchmod(file.fileno(), mode)
+            if there is not None and os.geteuid() == 0:  # who may be at work in somebody else's home
+                os.fchown(file.fileno(), there.st_uid, there.st_gid)
+            os.fchmod(file.fileno(), stat.S_IMODE(there.st_mode) if there is not None else PRIVATE)
             os.fsync(file.fileno())
         os.replace(temporary, target)
         temporary = ""
@@ -142,6 +145,16 @@ def replace_file(path: str, data: bytes) -> None:
     finally:
         if temporary:
             os.unlink(temporary)
+
+
+def refuse_read_only(path: str) -> None:
+    """Raises `MeshError` for a file that its owner has made read-only: it could be replaced all the same."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if not mode & stat.S_IWUSR:
+        raise MeshError("bad_request", what=f"{path} is read-only: chmod u+w it, then again; nothing was changed")
 
 
 def remove_file(path: str) -> None:

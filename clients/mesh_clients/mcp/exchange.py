@@ -25,7 +25,10 @@ _NOT_PLAIN = b"the id must be an integer or a string without escapes"
 _TOO_MANY = b"too many requests wait for answers"
 _TOO_LONG = b"the message is larger than 1 MiB"
 _FATAL = b"the mesh daemon stopped each time that it got this request"
-_CHANGED = b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}'
+_CHANGED = (
+    b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}',
+    b'{"jsonrpc":"2.0","method":"notifications/prompts/list_changed"}',
+)
 
 
 class Pending:
@@ -139,7 +142,7 @@ class Exchange:
                 self._repeat(request_id)
         if self._answered_here:
             self._answered_here = False
-            self.to_client.append(_CHANGED)
+            self.to_client.extend(_CHANGED)
 
     def _repeat(self, request_id: bytes) -> None:
         waits = self.pending[request_id]

@@ -33,7 +33,11 @@ def answer_line(line: bytes, reason: str, *, sent: bool, build: str) -> bytes:
         result = {
             "protocolVersion": asked if asked in REVISIONS else REVISIONS[0],
             # As the daemon declares them: it takes over this connection when it is back.
-            "capabilities": {"tools": {"listChanged": True}, "experimental": {"claude/channel": {}}},
+            "capabilities": {
+                "tools": {"listChanged": True},
+                "prompts": {"listChanged": True},
+                "experimental": {"claude/channel": {}},
+            },
             "serverInfo": {"name": "meshd", "version": build},
             "instructions": f"The mesh daemon does not run: no messages can be sent or received. Call {HELP}.",
         }
@@ -41,6 +45,8 @@ def answer_line(line: bytes, reason: str, *, sent: bool, build: str) -> bytes:
         result = {}
     elif method == "tools/list":
         result = {"tools": [_TOOL]}
+    elif method == "prompts/list":
+        result = {"prompts": []}
     elif method == "tools/call":
         called = params.get("name") == HELP
         text = help_text(reason) if called else refusal_text(reason, sent=sent)

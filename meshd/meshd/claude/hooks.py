@@ -21,7 +21,6 @@ _WORDS: Final = {
     "PostToolUseFailure": "working",
     "PermissionDenied": "working",
     "SubagentStart": "working",
-    "PermissionRequest": "waiting",
     "Stop": "idle",
     "StopFailure": "idle",
 }
@@ -33,6 +32,8 @@ _NOTICES: Final = {
     "agent_needs_input": "waiting",
     "idle_prompt": "idle",
 }
+ASKS: Final = "PermissionRequest"
+"""Comes before Claude Code knows whether a rule, a mode or another hook answers for the person."""
 _INSIDE: Final = frozenset({"Stop", "StopFailure", "UserPromptSubmit"})
 """Events that within a sub-agent say nothing of the session itself."""
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")

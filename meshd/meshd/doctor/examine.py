@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from mesh_protocol.ops.daemon import Check
-from meshd.doctor.machine import check_clock, check_machine
+from meshd.doctor.machine import check_audit, check_clock, check_machine
 from meshd.doctor.meshes import check_mesh
 from meshd.doctor.proxy import check_proxy
 from meshd.doctor.sessions import check_sessions, check_trust
@@ -17,6 +17,7 @@ def examine(app: "App") -> list[Check]:
     checks = [*check_machine(app)]
     if app.locked:
         return checks
+    checks.extend(check_audit(app))
     checks.extend(check_clock(app))
     if not app.node.meshes:
         checks.append(Check(name="mesh", ok="warn", text="no mesh yet", fix="mesh new NAME, or mesh join URL"))

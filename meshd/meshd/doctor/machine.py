@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mesh_protocol.ops.daemon import Check
+from meshd.audit_entry import Broken
 
 if TYPE_CHECKING:
     from meshd.app import App
@@ -30,6 +31,18 @@ def check_machine(app: "App") -> Iterator[Check]:
         yield Check(name="hardening", ok="warn", text=note, fix="")
 
 
+def check_audit(app: "App") -> Iterator[Check]:
+    """The newest entries and the end; all of it is `mesh audit verify`'s."""
+    try:
+        written = app.audit.judge_tail()
+    except Broken as broken:
+        text = f"the audit is not what was written, near entry {broken.seq}: {broken.why}"
+        fix = "mesh audit verify names the first bad entry; docs/audit.md says what to do then"
+        yield Check(name="audit", ok="bad", text=text, fix=fix)
+    else:
+        yield Check(name="audit", ok="ok", text=f"{written} entries, whole at its end", fix="")
+
+
 def check_clock(app: "App") -> Iterator[Check]:
     """The clock against a broker's. Nothing is said of one that is right, or that no broker's was seen for."""
     off = app.node.clock_off_ms
@@ -49,12 +62,12 @@ def _keys(app: "App") -> Iterator[Check]:
     if app.locked:
         yield Check(name="keys", ok="bad", text=said, fix="mesh unlock")
     elif not report.protected:
-        fix = "as safe as an ssh key without passphrase; a login keyring protects them where there is one"
+        fix = "as safe as an ssh key without passphrase: mesh keys protect puts them under one"
         yield Check(name="keys", ok="warn", text=said, fix=fix)
     else:
         yield Check(name="keys", ok="ok", text=said, fix="")
     for note in report.notes:
-        yield Check(name="keys", ok="ok", text=note, fix="")
+        yield Check(name="keys", ok="warn" if app.locked else "ok", text=note, fix="mesh unlock" if app.locked else "")
 
 
 def _files(app: "App") -> Iterator[Check]:

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Final
 from mesh_protocol.ids import DeviceId
 from mesh_protocol.ops.daemon import Check
 from meshd.doctor.machine import NEARLY
+from meshd.keyasking import first_lacking
+from meshd.knocks import waiting_joiners
+from meshd.link.joining import whom_it_waits_for
 from meshd.link.table import LinkState
 from meshd.mesh import Mesh
+from meshd.recovery import standing
 from meshd.store.outbox import count_waiting
 from meshd.store.outbox_views import list_waiting
 from meshd.waiting import PEOPLES, ago, why_waiting
@@ -29,27 +33,48 @@ THERE: Final = {
 
 def check_mesh(app: "App", mesh: Mesh) -> Iterator[Check]:
     name = f"mesh {mesh.slug}"
-    if mesh.alarm:
+    if mesh.fork is not None:
+        fix = "mesh resolve shows them; ask the others what they see, then choose one on a machine that may: mesh resolve HEAD"
+        yield Check(name=name, ok="bad", text=f"frozen, nothing is sent: {mesh.alarm}", fix=fix)
+    elif mesh.alarm:
         fix = "sending is stopped; compare mesh status with another member's, and do not use this broker until it is known why"
         yield Check(name=name, ok="bad", text=f"another history was shown: {mesh.alarm}", fix=fix)
     elif mesh.row.trouble:
-        yield Check(
-            name=name, ok="bad", text=f"not let in: {mesh.row.trouble}", fix="ask for a new invite and run mesh join"
-        )
+        fix = "ask for a new invite and run mesh join"
+        if mesh.row.trouble == "link_ended":
+            fix = f"mesh leave {mesh.slug} --forget, then mesh device link on your other machine"
+        yield Check(name=name, ok="bad", text=f"not let in: {mesh.row.trouble}", fix=fix)
     elif mesh.link is LinkState.REFUSED:
         yield Check(name=name, ok="bad", text=f"not served: {mesh.link_why}", fix="see mesh status")
+    elif mesh.leaving:
+        text = "this machine leaves it and has dropped its keys; waiting for a member who may sign that it is out"
+        fix = "it goes on by itself; mesh leave --forget ends it here, and the others go on listing this machine"
+        yield Check(name=name, ok="warn", text=text, fix=fix)
     elif not mesh.active:
-        text = "waiting to be let in: a member who may do so must be online"
-        yield Check(name=name, ok="warn", text=text, fix="ask the person who invited you to start their machine")
+        text = f"waiting for {whom_it_waits_for(app.node, mesh)}"
+        yield Check(name=name, ok="warn", text=text, fix="ask the person who invited you to look at mesh invites")
     elif mesh.link is not LinkState.ONLINE:
         fix = f"check that {mesh.row.broker_url} runs and can be reached; messages wait here until then"
         yield Check(name=name, ok="bad", text=f"{mesh.link.value}: {mesh.link_why or 'not connected yet'}", fix=fix)
     else:
         yield Check(name=name, ok="ok", text=f"online; members: {len(mesh.state.members)}", fix="")
+    yield from _joiners(mesh)
     yield from _chain(mesh)
+    yield from _lacking(app, mesh)
+    yield from _recovery(app, mesh)
     yield from _doubts(app, mesh)
     yield from _quota(app, mesh)
     yield from _outbox(app, mesh)
+
+
+def _joiners(mesh: Mesh) -> Iterator[Check]:
+    """Who cannot be let in without this person."""
+    waiting = waiting_joiners(mesh) if mesh.active else []
+    if waiting:
+        names = ", ".join(knock.name for knock in waiting[:5])
+        text = f"{names} {'waits' if len(waiting) == 1 else 'wait'} for your yes to be let in"
+        fix = "mesh invites shows them; mesh invite approve NAME lets one in, mesh invite deny NAME turns him away"
+        yield Check(name=f"joining {mesh.slug}", ok="warn", text=text, fix=fix)
 
 
 def _outbox(app: "App", mesh: Mesh) -> Iterator[Check]:
@@ -135,6 +160,29 @@ def _chain(mesh: Mesh) -> Iterator[Check]:
         text = "this machine has not published a key yet: others cannot seal anything to it"
         fix = "it does so by itself when the broker serves it; mesh status says whether it does"
         yield Check(name=f"prekey {mesh.slug}", ok="warn", text=text, fix=fix)
+
+
+def _lacking(app: "App", mesh: Mesh) -> Iterator[Check]:
+    """Epoch keys that are not here: presence is not heard without the newest one, and nobody is let in by this machine."""
+    lacking, epoch = mesh.lacking, first_lacking(mesh)
+    if not lacking.since_ms or not epoch:
+        return
+    now = app.node.now()
+    machines = "1 machine was" if lacking.asked == 1 else f"{lacking.asked} machines were"
+    text = f"the key of epoch {epoch} is not here yet (first missed {ago(now - lacking.since_ms)})"
+    text += f"; {machines} asked for it" + (f", the last {ago(now - lacking.asked_ms)}" if lacking.asked else "")
+    if lacking.refused:
+        text += f"; {lacking.refused} answered with keys that are not this mesh's"
+    fix = "it comes by itself as soon as another machine of the mesh is online; messages to you come all the same"
+    yield Check(name=f"keys {mesh.slug}", ok="warn", text=text, fix=fix)
+
+
+def _recovery(app: "App", mesh: Mesh) -> Iterator[Check]:
+    """The key that can let its person in again when every machine of his is lost."""
+    if mesh.active and standing(app.node, mesh) == "not backed up":
+        text = f"the recovery key of {mesh.slug} has not been backed up"
+        fix = "run mesh backup FILE --recovery, and keep the file elsewhere"
+        yield Check(name=f"recovery {mesh.slug}", ok="warn", text=text, fix=fix)
 
 
 def _quota(app: "App", mesh: Mesh) -> Iterator[Check]:

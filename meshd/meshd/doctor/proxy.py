@@ -26,10 +26,10 @@ def check_proxy(app: "App") -> Iterator[Check]:
     else:
         text = f"port {service.settings.port}, {counts.requests} requests since the start, all recorded"
         yield Check(name="proxy", ok="ok", text=text, fix="")
-    if service.budgets.held:
-        ids = sorted({held.over.budget.id for held in service.budgets.held.values()})
-        text = f"{len(service.budgets.held)} requests wait because a budget is used up"
-        yield Check(name="budget", ok="warn", text=text, fix=f"mesh budget, then mesh budget allow {ids[0]}")
+    asks = app.proxy.asks()
+    if asks:
+        text = f"{len(asks)} wait for you because a budget is used up"
+        yield Check(name="budget", ok="warn", text=text, fix=f"mesh budget, then mesh budget allow {asks[0].over.budget.id}")
     if service.prices.trouble:
         fix = "mend it (docs/proxy.md); until then the prices from before it was changed are used"
         yield Check(name="prices", ok="warn", text=service.prices.trouble, fix=fix)

@@ -76,4 +76,4 @@ async def verify_audit(call: Call, request: VerifyAudit) -> AuditVerified:
     except Broken as broken:
         raise MeshError("audit_broken", entry=broken.seq, why=broken.why) from None
     newest = walk.last.hash.hex() if walk.last is not None else ""
-    return AuditVerified(entries=walk.count, since_ms=walk.since_ms, newest=newest)
+    return AuditVerified(entries=walk.count, since_ms=walk.since_ms, newest=newest, first=walk.first)

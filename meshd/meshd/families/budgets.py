@@ -18,7 +18,9 @@ from mesh_protocol.wire.errors import MeshError
 from meshd.local.dispatch import Call, handles
 
 if TYPE_CHECKING:
-    from meshd.services.proxy.budgets import Budget, Budgets
+    from meshd.services.proxy.asking import Ask
+    from meshd.services.proxy.budgets import Budgets
+    from meshd.services.proxy.spending import Budget
 
 NANO: Final = 10**9
 
@@ -33,18 +35,21 @@ async def list_budgets(call: Call, request: ListBudgets) -> BudgetsAnswer:
             BudgetRow(id=each.id, per=each.scope, only=each.key, amount=_shown(each, each.amount), unit=each.unit)
             for each in budgets.all
         ],
-        held=[
-            HeldRow(
-                id=held.over.budget.id,
-                session=held.session,
-                agent=held.agent,
-                since_ms=held.since_ms,
-                spent=_shown(held.over.budget, held.over.spent),
-                limit=_shown(held.over.budget, held.over.limit),
-                unit=held.over.budget.unit,
-            )
-            for held in budgets.held.values()
-        ],
+        held=[held_row(ask) for ask in budgets.asks.open()],
+    )
+
+
+def held_row(ask: "Ask") -> HeldRow:
+    """A question for its person."""
+    over = ask.over
+    return HeldRow(
+        id=over.budget.id,
+        session=ask.session,
+        agent=ask.agent,
+        since_ms=ask.since_ms,
+        spent=_shown(over.budget, over.spent),
+        limit=_shown(over.budget, over.limit),
+        unit=over.budget.unit,
     )
 
 

@@ -16,11 +16,15 @@ from mesh_protocol.ops.daemon import (
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import PROTOCOL
 from meshd.doctor.examine import examine
+from meshd.knocks import waiting_joiners
+from meshd.link.joining import whom_it_waits_for
 from meshd.link.table import LinkState
 from meshd.local.dispatch import Call, handles
 from meshd.mesh import Mesh
+from meshd.recovery import standing
 from meshd.store.inbox import count_unread
 from meshd.store.outbox import count_waiting
+from meshd.waiting import held_up
 
 
 @handles(Hello)
@@ -60,15 +64,21 @@ def _mesh_status(call: Call, mesh: Mesh) -> MeshStatus:
     trouble = mesh.alarm or mesh.row.trouble
     if not trouble and mesh.link is not LinkState.ONLINE:
         trouble = mesh.link_why
+    if not trouble and (names := held_up([mesh])):
+        trouble = f"messages of {', '.join(names)} name a membership that the broker does not show: mesh doctor"
+    if not trouble and mesh.lacking.since_ms:
+        trouble = "this machine lacks the newest key and asks for it (mesh doctor)"
     waiting_for = ""
     if not mesh.active and not mesh.row.trouble:
-        waiting_for = "a member who may let this machine in"
+        waiting_for = whom_it_waits_for(app.node, mesh)
+    elif mesh.active and app.node.device not in mesh.state.devices:
+        waiting_for = "another machine to let this restored one in (mesh restore FILE shows how)"
     return MeshStatus(
         mesh=mesh.slug,
         id=mesh.id.hex(),
         name=mesh.title(),
         me=mesh.row.me,
-        state="joined" if mesh.active else ("failed" if mesh.row.trouble else "pending"),
+        state=mesh.standing,
         broker=mesh.row.broker_url,
         link=mesh.link.value,
         link_since_ms=mesh.link_since_ms,
@@ -77,6 +87,8 @@ def _mesh_status(call: Call, mesh: Mesh) -> MeshStatus:
         online=app.board.online_count(mesh) + (mesh.link is LinkState.ONLINE),
         waiting_out=count_waiting(app.node.db.reader, mesh.id),
         waiting_for=waiting_for,
+        recovery_key=standing(app.node, mesh) if mesh.active else "",
+        asking=len(waiting_joiners(mesh)) if mesh.active else 0,
     )
 
 

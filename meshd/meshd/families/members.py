@@ -13,29 +13,44 @@ from mesh_protocol.ops.members import (
     Kick,
     ListDevices,
     ListMembers,
+    ListRemovals,
     MemberRow,
     MembersAnswer,
     MemberState,
+    RemovalRow,
+    RemovalsAnswer,
     Removed,
     RemoveMember,
     RevokeDevice,
     SetRole,
     Unban,
 )
-from mesh_protocol.wire.errors import MeshError
+from meshd.confirming import Removal, list_removals
 from meshd.local.dispatch import Call, handles
-from meshd.membership import Person, describe_device, device_state, find_device, find_person, list_people
+from meshd.membership import (
+    Person,
+    active_mesh,
+    count_others,
+    describe_device,
+    device_state,
+    find_device,
+    find_person,
+    list_people,
+)
 from meshd.mesh import Mesh
 from meshd.removal import Outcome, change_rights, remove, wait_confirmed
+from meshd.store.devices import read_devices
 
 MAX_ROWS: Final = 200
 """Rows that one answer holds whatever is in them."""
 MAX_NAMED: Final = 100
+ID_DIGITS: Final = 12
+"""Of an invite's id, as mesh invites shows it."""
 
 
 @handles(ListMembers)
 async def list_members(call: Call, request: ListMembers) -> MembersAnswer:
-    mesh = _active(call, request.mesh)
+    mesh = active_mesh(call.app.node, request.mesh)
     people = list_people(mesh)
     return MembersAnswer(members=[_row(mesh, each) for each in people[:MAX_ROWS]], more=len(people) > MAX_ROWS)
 
@@ -57,18 +72,23 @@ def _row(mesh: Mesh, person: Person) -> MemberRow:
 
 @handles(ListDevices)
 async def list_devices(call: Call, request: ListDevices) -> DevicesAnswer:
-    mesh = _active(call, request.mesh)
+    mesh = active_mesh(call.app.node, request.mesh)
     state = mesh.state
     names = {person.member.member_id: person.name for person in list_people(mesh)}
+    added = {call.app.node.device: mesh.row.created_ms, **read_devices(call.app.node.db.reader, mesh.id)}
     rows = [
         DeviceRow(
             device=device.hex(),
             member=names[listed.member_id],
             mesh=mesh.slug,
+            mine=listed.member_id == mesh.row.member,
             here=device == call.app.node.device,
             state=device_state(listed),
             signer=device in state.signers,
-            added_by=listed.added_by.hex()[:8],
+            online=device == call.app.node.device or call.app.board.is_online(mesh.id, device),
+            seen_ms=heard.at_ms if (heard := call.app.board.of(mesh.id, device)) is not None else 0,
+            added_ms=added.get(device, 0),
+            added_by=describe_device(mesh, listed.added_by) if listed.added_by in state.devices else "recovery key",
         )
         for device, listed in islice(state.devices.items(), MAX_ROWS)
     ]
@@ -91,7 +111,7 @@ async def ban(call: Call, request: Ban) -> Removed:
 
 
 async def _remove(call: Call, request: RemoveMember | Kick | Ban, *, ban: bool) -> Removed:
-    mesh = _active(call, request.mesh)
+    mesh = active_mesh(call.app.node, request.mesh)
     person = find_person(mesh, request.peer, *(("member", "removed") if ban else ("member",)))
     member_id = person.member.member_id
     outcome = await remove(call.app, mesh, [chain.RemoveMember(member_id, ban)])
@@ -99,9 +119,33 @@ async def _remove(call: Call, request: RemoveMember | Kick | Ban, *, ban: bool) 
     return await _removed(call, mesh, outcome, member_id.hex(), person.name, state, request.wait_s)
 
 
+@handles(ListRemovals)
+async def list_removed(call: Call, request: ListRemovals) -> RemovalsAnswer:
+    mesh = active_mesh(call.app.node, request.mesh)
+    removals = list_removals(mesh.state)
+    rows = [_removal(call, mesh, each) for each in removals[: request.limit]]
+    return RemovalsAnswer(removals=rows, more=len(removals) > request.limit)
+
+
+def _removal(call: Call, mesh: Mesh, removal: Removal) -> RemovalRow:
+    waiting = mesh.confirmations.waiting(mesh.state, removal.seq, call.app.node.device)
+    member = removal.member or mesh.state.devices[removal.devices[0]].member_id
+    banned = removal.member is not None and mesh.state.former[removal.member].banned
+    return RemovalRow(
+        member=mesh.name_of(member),
+        mesh=mesh.slug,
+        id=removal.member.hex() if removal.member is not None else removal.devices[0].hex(),
+        state=("banned" if banned else "removed") if removal.member is not None else "revoked",
+        record=removal.seq,
+        devices=len(removal.devices),
+        confirmed=count_others(mesh) - len(waiting),
+        waiting=[describe_device(mesh, device) for device in waiting[:MAX_NAMED]],
+    )
+
+
 @handles(Unban)
 async def unban(call: Call, request: Unban) -> MemberState:
-    mesh = _active(call, request.mesh)
+    mesh = active_mesh(call.app.node, request.mesh)
     person = find_person(mesh, request.peer, "banned")
     await change_rights(call.app, mesh, [chain.Unban(person.member.member_id)])
     return MemberState(
@@ -111,7 +155,7 @@ async def unban(call: Call, request: Unban) -> MemberState:
 
 @handles(SetRole)
 async def set_role(call: Call, request: SetRole) -> MemberState:
-    mesh = _active(call, request.mesh)
+    mesh = active_mesh(call.app.node, request.mesh)
     person = find_person(mesh, request.peer, "member")
     member_id = person.member.member_id
     await change_rights(call.app, mesh, _role_records(mesh, person, request.role))
@@ -131,7 +175,7 @@ def _role_records(mesh: Mesh, person: Person, role: str) -> Sequence[Body]:
 
 @handles(RevokeDevice)
 async def revoke_device(call: Call, request: RevokeDevice) -> Removed:
-    mesh = _active(call, request.mesh)
+    mesh = active_mesh(call.app.node, request.mesh)
     device = find_device(mesh, request.device)
     kept = {find_device(mesh, prefix) for prefix in request.keep}
     if call.app.node.device in mesh.state.added_by(device):
@@ -145,8 +189,7 @@ async def revoke_device(call: Call, request: RevokeDevice) -> Removed:
 async def _removed(
     call: Call, mesh: Mesh, outcome: Outcome, subject: str, name: str, state: str, seconds: float
 ) -> Removed:
-    waiting = await wait_confirmed(call.app, mesh, outcome.epoch, seconds)
-    others = sum(mesh.state.is_active(device) for device in mesh.state.devices) - 1
+    waiting = await wait_confirmed(call.app, mesh, outcome.seq, seconds)
     return Removed(
         id=subject,
         member=name,
@@ -154,15 +197,9 @@ async def _removed(
         state=state,
         epoch=outcome.epoch,
         devices=len(outcome.gone),
-        invites_closed=outcome.invites_closed,
-        confirmed=others - len(waiting),
+        invites_closed=len(outcome.invites),
+        invites=[invite.hex()[:ID_DIGITS] for invite in outcome.invites[:MAX_NAMED]],
+        confirmed=count_others(mesh) - len(waiting),
         waiting=[describe_device(mesh, device) for device in waiting[:MAX_NAMED]],
         unsealed=[describe_device(mesh, device) for device in outcome.unsealed[:MAX_NAMED]],
     )
-
-
-def _active(call: Call, wanted: str) -> Mesh:
-    mesh = call.app.node.find_mesh(wanted)
-    if not mesh.active:
-        raise MeshError("not_allowed", why=f"this machine is not in {mesh.slug} yet: it waits to be let in")
-    return mesh

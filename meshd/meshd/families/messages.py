@@ -37,6 +37,7 @@ from meshd.sessions import Session
 from meshd.store import inbox as received
 from meshd.store import outbox as sent
 from meshd.store.outbox import MessageRow
+from meshd.waiting import held_up
 
 RESULT_CHARACTERS: Final = 30_000
 """Characters of messages in one tool result; with their frames it stays below the 39,000 that are kept inline."""
@@ -45,8 +46,8 @@ WHOLE_CHARACTERS: Final = 8 * 1024
 PREVIEW_CHARACTERS: Final = 2 * 1024
 MAX_BODY: Final = 900_000
 """Bytes of text in one answer; a frame's body holds 1 MiB."""
-MAX_ROWS: Final = 90
-"""Rows in one answer: a header has at most 4,096 elements, a row some 37 of them, an announced file 7."""
+MAX_ROWS: Final = 85
+"""Rows in one answer: a header has at most 4,096 elements, a row some 39 of them, an announced file 7."""
 MAX_AS_OF: Final = 50
 """Members of whom is said until when their groups are known."""
 FILE_LABELS: Final = 240
@@ -221,6 +222,7 @@ def _received_answer(call: Call, row: received.InboxRow) -> MessageAnswer:
         state=progress.state,
         recipients=[progress],
         audience=row.audience,
+        verified=node.pins.standing(mesh, row.from_member),
     )
 
 
@@ -264,6 +266,7 @@ def _shown_rows(call: Call, rows: Iterable[received.InboxRow]) -> tuple[list[Inb
                 truncated=False,
                 unread=row.read_ms == 0,
                 attachments=announced(said),
+                verified=call.app.node.pins.standing(mesh, row.from_member),
             )
         )
     return shown, False
@@ -323,9 +326,9 @@ async def read_inbox(call: Call, request: ReadInbox) -> InboxAnswer:
     more = len(rows) > request.limit
     if request.all and session is None:  # the newest that fit: the row too many is the first one
         newest, cut = _shown_rows(call, reversed(rows[-request.limit :]))
-        return InboxAnswer(messages=newest[::-1], more=cut or more)
+        return InboxAnswer(messages=newest[::-1], more=cut or more, held_up=held_up(app.node.meshes.values()))
     shown, cut = _shown_rows(call, rows[: request.limit])
-    return InboxAnswer(messages=shown, more=cut or more)
+    return InboxAnswer(messages=shown, more=cut or more, held_up=held_up([] if session else app.node.meshes.values()))
 
 
 @handles(AckInbox)

@@ -146,4 +146,5 @@ def _in_row(call: Call, row: InboxRow) -> ThreadRow:
         state=cast(State, state),
         mentions_you=mentions_reader(call, mesh, text),
         message=text,
+        verified=call.app.node.pins.standing(mesh, row.from_member),
     )

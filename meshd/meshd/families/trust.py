@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-import apsw
-
+from mesh_protocol.op import Tier
 from mesh_protocol.ops.trust import (
     HeldAnswer,
     HeldRow,
@@ -17,33 +16,25 @@ from mesh_protocol.ops.trust import (
     TrustState,
 )
 from mesh_protocol.wire.errors import MeshError
-from meshd.addressing import directory_of
+from meshd.families.budgets import held_row
 from meshd.families.messages import id_range, sender_name
+from meshd.grants import BLOCK
 from meshd.local.dispatch import Call, handles
+from meshd.membership import find_peer
+from meshd.standings import MAX_RELEASED, let_in
 from meshd.store import inbox as received
 from meshd.store import trust as store
-from meshd.store.trust import TrustRow
-from meshd.targets import resolve
 
 MAX_PEERS: Final = 100
-MAX_RELEASED: Final = 1_000
-"""Held messages that one change lets in."""
 BEGINNING: Final = 120
 
 
 @handles(SetTrust)
 async def set_trust(call: Call, request: SetTrust) -> TrustState:
     node = call.app.node
-    mesh = node.find_mesh(request.mesh)
-    if mesh.chain is None:
-        raise MeshError("unknown_recipient", target=request.peer, candidates=[])
-    found = resolve(directory_of(call.app, mesh), request.peer)
-    member = found.member
-    if found.session or member == mesh.row.member:
-        names = [name for each, name in mesh.names.items() if each != mesh.row.member]
-        raise MeshError("unknown_recipient", target=request.peer, candidates=[*names[:10]])
-    row = TrustRow(mesh.id, member, request.policy)
-    await node.db.write(lambda tx: store.put_policy(tx, row))
+    mesh, person = find_peer(node, request.mesh, request.peer)
+    member = person.member.member_id
+    await call.app.standings.decide(mesh, member, lambda row: row._replace(policy=request.policy))
     freed = 0
     if request.policy == "allow":
         held = store.held_rows(node.db.reader, mesh.id, member, MAX_RELEASED)
@@ -55,6 +46,8 @@ async def set_trust(call: Call, request: SetTrust) -> TrustState:
 async def list_trust(call: Call, request: ListTrust) -> TrustAnswer:
     node = call.app.node
     rows = store.read_policies(node.db.reader, MAX_PEERS + 1)
+    if call.caller.tier is not Tier.USER:  # whoever is blocked is to see nothing of it: no agent can be made to tell
+        rows = [row for row in rows if row.policy != BLOCK]
     states = [
         TrustState(mesh.name_of(row.member), mesh.slug, row.policy)
         for row in rows
@@ -68,7 +61,11 @@ async def list_held(call: Call, request: ListHeld) -> HeldAnswer:
     reader = call.app.node.db.reader
     numbers = store.held_rows(reader, b"", b"", request.limit + 1)
     rows = [row for number in numbers[: request.limit] if (row := received.read_row(reader, number)) is not None]
-    return HeldAnswer(held=[_shown(call, row) for row in rows], more=len(numbers) > request.limit)
+    return HeldAnswer(
+        held=[_shown(call, row) for row in rows],
+        more=len(numbers) > request.limit,
+        budgets=[held_row(ask) for ask in call.app.proxy.asks()],
+    )
 
 
 def _shown(call: Call, row: received.InboxRow) -> HeldRow:
@@ -80,6 +77,7 @@ def _shown(call: Call, row: received.InboxRow) -> HeldRow:
         mesh=mesh.slug if mesh is not None else "",
         since_ms=row.stored_ms,
         message=call.app.reading.text_of(row)[:BEGINNING],
+        verified=call.app.node.pins.standing(mesh, row.from_member),
     )
 
 
@@ -102,15 +100,7 @@ async def _let_in(call: Call, numbers: Sequence[int]) -> int:
     app = call.app
     now = app.node.now()
 
-    def work(tx: apsw.Connection) -> list[int]:
-        freed = store.release_rows(tx, numbers)
-        for number in freed:
-            row = received.read_row(tx, number)
-            if row is not None and not row.shown_ms:
-                received.owe_receipt(tx, row, number, state="stored", at_ms=now, session="", evidence="released")
-        return freed
-
-    freed = await app.node.db.write(work)
+    freed = await app.node.db.write(lambda tx: let_in(tx, numbers, now))
     for mesh in app.node.meshes.values():
         app.brokers.receipts_due(mesh)
     for number in freed:

@@ -7,13 +7,17 @@ from typing import Final
 import msgspec
 
 from mesh_protocol.ops.usage import (
+    BodyAnswer,
     ConversationAnswer,
     ConversationsAnswer,
     ImportAnswer,
     ImportUsage,
     ListConversations,
+    ReadBody,
     Reconcile,
     ReconcileAnswer,
+    Reprice,
+    RepriceAnswer,
     ShowConversation,
     ShowUsage,
     UsageAnswer,
@@ -22,6 +26,9 @@ from mesh_protocol.wire.errors import MeshError
 from meshd.local.dispatch import Call, handles
 
 DAY_MS: Final = 86_400_000
+NANO: Final = 10**9
+PIECE: Final = 256 * 1024
+"""Bytes of a body that one answer carries: what is no text takes three times as many."""
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d\Z")
 _SPAN: Final = re.compile(r"([1-9]\d{0,3})d\Z")
 
@@ -78,13 +85,33 @@ async def show_conversation(call: Call, request: ShowConversation) -> Conversati
         lambda db: (list_strands(db, talk.id), list_turns(db, talk.id, request.limit + 1))
     )
     more = len(turns) > request.limit
+    sizes = service.bodies.sizes(turn.number for turn in turns) if service.bodies is not None else {}
     told = {
         **talk._asdict(),
         "threads": [strand._asdict() for strand in strands],
-        "turns": [turn._asdict() for turn in turns[1 if more else 0 :]],
+        "turns": [{**turn._asdict(), "stored_bytes": sizes.get(turn.number, 0)} for turn in turns[1 if more else 0 :]],
         "more": more,
     }
     return msgspec.convert(told, ConversationAnswer)
+
+
+@handles(ReadBody)
+async def read_body(call: Call, request: ReadBody) -> BodyAnswer:
+    service = call.app.proxy.service() if call.app.proxy.used else None
+    content = await service.said(request.row, request.part) if service is not None else None
+    if content is None or request.offset > len(content):
+        raise MeshError("not_found", what=f"{request.part} stored of the request", id=str(request.row))
+    piece = content[request.offset : request.offset + PIECE]
+    if request.offset + len(piece) < len(content):
+        piece = _whole_characters(piece)
+    end = request.offset + len(piece)
+    return BodyAnswer(
+        row=request.row,
+        part=request.part,
+        size=len(content),
+        next_offset=end if end < len(content) else 0,
+        text=piece.decode("utf-8", "replace"),
+    )
 
 
 @handles(ImportUsage)
@@ -112,6 +139,27 @@ async def reconcile(call: Call, request: Reconcile) -> ReconcileAnswer:
     days = await call.app.proxy.service().ask(lambda db: compare_days(db, since))
     rows = [day._asdict() for day in days]
     return msgspec.convert({"days": rows, "difference": sum(day.difference for day in days)}, ReconcileAnswer)
+
+
+@handles(Reprice)
+async def reprice(call: Call, request: Reprice) -> RepriceAnswer:
+    if not call.app.proxy.used:
+        return RepriceAnswer(requests=0, changed=0, before_usd=0.0, after_usd=0.0)
+    done = await call.app.proxy.service().reprice()
+    return RepriceAnswer(
+        requests=done.looked, changed=done.changed, before_usd=done.before / NANO, after_usd=done.after / NANO
+    )
+
+
+def _whole_characters(piece: bytes) -> bytes:
+    """Without the beginning of a character (UTF-8) whose rest is in the next piece."""
+    for back in range(1, 4):
+        byte = piece[-back]
+        if byte >= 0xC0:
+            return piece[:-back]
+        if byte < 0x80:
+            break
+    return piece
 
 
 def _config(given: str) -> Path:

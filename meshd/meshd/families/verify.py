@@ -8,7 +8,7 @@ from mesh_protocol.pae import BadEncoding
 from mesh_protocol.safety import SafetyNumber, parse_code, safety_number
 from mesh_protocol.wire.errors import MeshError
 from meshd.local.dispatch import Call, handles
-from meshd.membership import Person, describe_device, find_person
+from meshd.membership import Person, describe_device, find_peer
 from meshd.mesh import Mesh
 from meshd.store import verified as store
 from meshd.verified import Pin
@@ -20,7 +20,7 @@ MAX_CHANGES = 100
 async def show_number(call: Call, request: ShowNumber) -> Verification:
     from meshd.qr import draw_code
 
-    mesh, person = _peer(call, request.mesh, request.peer)
+    mesh, person = find_peer(call.app.node, request.mesh, request.peer)
     member, node = person.member.member_id, call.app.node
     number = await _number(call, mesh, person)
     pin = node.pins.pin_of(mesh, member)
@@ -42,7 +42,7 @@ async def show_number(call: Call, request: ShowNumber) -> Verification:
 
 @handles(ConfirmNumber)
 async def confirm_number(call: Call, request: ConfirmNumber) -> VerifiedAnswer:
-    mesh, person = _peer(call, request.mesh, request.peer)
+    mesh, person = find_peer(call.app.node, request.mesh, request.peer)
     node, member = call.app.node, person.member.member_id
     devices = tuple(sorted(mesh.state.active_devices(member)))
     # The number is of these devices and no others: what was compared is what is pinned, whatever came meanwhile.
@@ -53,17 +53,6 @@ async def confirm_number(call: Call, request: ConfirmNumber) -> VerifiedAnswer:
     await node.db.write(lambda tx: store.put_pin(tx, pin, replaced))
     node.pins.add(pin, replaced)
     return VerifiedAnswer(peer=person.name, mesh=mesh.slug, state=node.pins.standing(mesh, member))
-
-
-def _peer(call: Call, slug: str, wanted: str) -> tuple[Mesh, Person]:
-    mesh = call.app.node.find_mesh(slug)
-    if not mesh.active:
-        raise MeshError("not_allowed", why=f"this machine is not in {mesh.slug} yet: it waits to be let in")
-    person = find_person(mesh, wanted, "member")
-    if person.member.member_id == mesh.row.member:
-        names = [name for member, name in mesh.names.items() if member != mesh.row.member]
-        raise MeshError("unknown_recipient", target=wanted, candidates=[*names[:10]])
-    return mesh, person
 
 
 async def _number(call: Call, mesh: Mesh, person: Person) -> SafetyNumber:

@@ -4,6 +4,7 @@ A marker file names the backend before anything is put there, so that a crash, a
 bus can only mean "not now", never "none yet".
 """
 
+import hmac
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Protocol
@@ -90,19 +91,20 @@ class KeyStore:
         self._sentence = "keys: none yet"
         self._notes: list[str] = []
 
-    def load(self) -> Identity | None:
-        """The identity, or None when none was ever made here.
+    def load(self, passphrase: bytes | bytearray | None = None) -> Identity | None:
+        """The identity, or None when none was ever made here. `passphrase`: given at the start, used if it is needed.
 
         Raises KeysLocked or KeysUnavailable when it exists and cannot be had now, KeysDamaged (exit 78) when its files
         contradict each other.
         """
-        return self._load(None)
+        return self._load(passphrase)
 
     def unlock(self, passphrase: bytes | bytearray | None = None) -> Identity:
         """`load` with the passphrase, or once more after the keyring was unlocked. Raises WrongPassphrase as well."""
         identity = self._load(passphrase)
         if identity is None:
             raise KeysRefused("there are no keys to unlock yet")
+        self._notes.clear()  # what was wrong at the start is so no more
         return identity
 
     def create(self) -> Identity:
@@ -140,20 +142,64 @@ class KeyStore:
         self._write(risen, key)
         return identity
 
-    def protect(self, passphrase: bytes | bytearray) -> None:
-        """Puts the key file under a passphrase, or under another one. Raises KeysRefused for keys in a keyring."""
-        sealed, key = self._require_open()
-        if self._backend != "file":
-            raise KeysRefused("the keys are in the login keyring, which your login protects already")
+    def protect(self, passphrase: bytes | bytearray, old: bytes | bytearray | None = None) -> None:
+        """Puts the key file under a passphrase, or under another one than `old`.
+
+        Raises KeysRefused for keys in a keyring, or where `old` is missing; WrongPassphrase where it is not the one.
+        """
+        sealed, key = self._require_file()
+        if sealed.protection == "passphrase":
+            if old is None:
+                raise KeysRefused("a passphrase protects the keys already: give it too, to change it")
+            self._require_passphrase(sealed, key, old)
         salt = self._rng(SALT_SIZE)
-        stretched = self._stretch(passphrase, salt)
-        plain = open_plain(sealed, key)
+        self._rewrap(sealed, key, self._stretch(passphrase, salt), "passphrase", salt)
+        self._directory.remove(MACHINE_KEY_NAME)
+
+    def unprotect(self, passphrase: bytes | bytearray) -> None:
+        """Takes the passphrase away: the key file opens with the machine's own key again.
+
+        Raises KeysRefused where none protects the keys, WrongPassphrase.
+        """
+        sealed, key = self._require_file()
+        if sealed.protection != "passphrase":
+            raise KeysRefused("no passphrase protects the keys")
+        self._require_passphrase(sealed, key, passphrase)
+        # The machine's key first: a death between the two leaves the passphrase, and unlocking removes the key again.
+        self._rewrap(sealed, key, self._make_machine_key(), "machine", b"")
+
+    def device_seed(self) -> bytes:
+        """The 32-byte seed of the device key, for a backup that its person asked to hold it."""
+        plain = open_plain(*self._require_open())
         try:
-            under = self._seal(plain, stretched, sealed.store, sealed.device, sealed.generation, "passphrase", salt)
+            return bytes(plain[:KEY_SIZE])
         finally:
             wipe(plain)
-        self._write(under, stretched)
-        self._directory.remove(MACHINE_KEY_NAME)
+
+    def replace_device(self, seed: bytes, generation: int) -> Identity:
+        """Another device in place of this one, with the same store key and protection: a restored one.
+
+        The marker forgets the old device first, so that a death between the writes leaves one or the other, never damage.
+        """
+        sealed, key = self._require_open()
+        assert self._backend is not None
+        marker = Marker(self._backend, sealed.store, None)
+        plain = open_plain(sealed, key)
+        try:
+            plain[:KEY_SIZE] = seed
+            identity = identity_of(plain, generation)
+            device = identity.device_id
+            other = self._seal(plain, key, sealed.store, device, generation, sealed.protection, sealed.salt)
+        finally:
+            wipe(plain)
+        self._directory.write(MARKER_NAME, marker.encode())
+        self._write(other, key)
+        self._finish(marker, device)
+        return identity
+
+    def note(self, sentence: str) -> None:
+        """Something about the keys that a person should find in `mesh keys status` and `mesh doctor`."""
+        self._notes.append(sentence)
 
     def report(self) -> KeyReport:
         """What the last call found."""
@@ -286,6 +332,25 @@ class KeyStore:
         assert self._backend is not None
         self._backends[self._backend].write(sealed.store, sealed.encode())
         self._ready(self._backend, sealed, key)
+
+    def _rewrap(self, sealed: SealedIdentity, key: bytes, under: bytes, protection: Protection, salt: bytes) -> None:
+        """The same identity, durably, under another key."""
+        plain = open_plain(sealed, key)
+        try:
+            again = self._seal(plain, under, sealed.store, sealed.device, sealed.generation, protection, salt)
+        finally:
+            wipe(plain)
+        self._write(again, under)
+
+    def _require_passphrase(self, sealed: SealedIdentity, key: bytes, passphrase: bytes | bytearray) -> None:
+        if not hmac.compare_digest(self._stretch(passphrase, sealed.salt), key):
+            raise WrongPassphrase("this is not the passphrase of the keys: nothing was changed")
+
+    def _require_file(self) -> tuple[SealedIdentity, bytes]:
+        opened = self._require_open()
+        if self._backend != "file":
+            raise KeysRefused("the keys are in the login keyring, which your login protects already")
+        return opened
 
     def _require_open(self) -> tuple[SealedIdentity, bytes]:
         if self._opened is None:

@@ -19,13 +19,14 @@ from mesh_protocol.invite import (
 )
 from mesh_protocol.io.connection import Connection
 from mesh_protocol.keys import CryptoError
-from mesh_protocol.members import ChainError, Invite
+from mesh_protocol.members import ChainError, Invite, extend
 from mesh_protocol.names import check_name, member_subject, seal_name
 from mesh_protocol.op import read_answer
 from mesh_protocol.seals import EpochSeal, seal_keys
 from mesh_protocol.tip import TipRef
 from mesh_protocol.wire.errors import MeshError, RemoteError
 from mesh_protocol.wire.items import pack_items
+from meshd.knocks import MAX_KNOCKS, Knock
 from meshd.link.greeting import CALL_S, agrees, keep_records, read_tip
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
@@ -93,20 +94,41 @@ class Membership:
             return change
         raise MeshError("chain_conflict")
 
-    async def open_invite(self, url: str, role: str, expires_ms: int) -> tuple[InviteLink, InviteId]:
-        """A single-use invite and its link."""
+    async def open_invite(
+        self, url: str, role: str, expires_ms: int, uses: int = 1, *, approve: bool = False, inviter: str = ""
+    ) -> tuple[InviteLink, InviteId]:
+        """An invite for `uses` machines, and its link."""
         secret = self.node.seams.rng(32)
         body = InviteOpen(
-            invite_pub=invite_key(secret).public, role=role, max_uses=1, expires_ms=expires_ms, approve=False
+            invite_pub=invite_key(secret).public, role=role, max_uses=uses, expires_ms=expires_ms, approve=approve
         )
-        change = await self.append(
-            lambda head: Change([make_record(head, "invite_open", body.encode(), self.node.key, self.mesh.id)])
-        )
+
+        def make(head: Record) -> Change:
+            records = [make_record(head, "invite_open", body.encode(), self.node.key, self.mesh.id)]
+            extend(self.mesh.state, records)  # what the chain forbids is said here, in its own words
+            return Change(records)
+
+        change = await self.append(make)
         invite_id = InviteId(change.records[0].hash)
-        return InviteLink(self.mesh.id, invite_id, url, secret), invite_id
+        return InviteLink(self.mesh.id, invite_id, url, secret, inviter), invite_id
+
+    # Requests to join.
+
+    def keep_only(self, numbers: Sequence[int]) -> None:
+        """The broker has listed all requests that wait; any other is gone."""
+        for number in self.mesh.knocks.keys() - set(numbers):
+            self.forget(number)
+
+    def forget(self, number: int) -> None:
+        """A request is answered, by this machine or by another one."""
+        if self.mesh.knocks.pop(number, None) is not None:
+            self._tell()
+
+    def _tell(self) -> None:
+        self.node.events.publish("join_waits", mesh=self.mesh.slug)
 
     async def consider(self, number: int, data: bytes) -> None:
-        """Judge a join request: admit, or forget it. One that only waits (expired: a person decides) is left."""
+        """Judge a join request: admit, forget it, or keep it for a person to decide."""
         await self._know_invite(data)
         try:
             request, invite = self._verify(data)
@@ -114,20 +136,40 @@ class Membership:
             log.warning("a join request was refused", error=error, mesh=Id(self.mesh.id))
             await self._drop(number)
             return
-        if request.device in self.mesh.state.devices:
-            await self._drop(number)
-            return
-        if not invite.open or invite.uses >= invite.max_uses:
+        if self.mesh.state.is_active(request.device) or not invite.open:
             await self._drop(number)
             return
         if self.node.now() > invite.expires_ms or invite.approve:
-            log.info("a join request waits for a person", mesh=Id(self.mesh.id))
-            self.node.events.publish("join_waits", mesh=self.mesh.slug)
+            self._keep(number, request, invite)
             return
         try:
             await self._admit(request, invite)
         except (ChainError, MeshError) as error:
             log.warning("a newcomer could not be admitted", error=error, mesh=Id(self.mesh.id))
+
+    def _keep(self, number: int, request: JoinRequest, invite: Invite) -> None:
+        knocks = self.mesh.knocks
+        known = knocks.get(number)
+        if known is None and len(knocks) >= MAX_KNOCKS:
+            log.warning("too many machines wait to be let in", mesh=Id(self.mesh.id))
+            return
+        why = "approve" if invite.approve else "expired"
+        at_ms = self.node.now() if known is None else known.at_ms
+        knocks[number] = Knock(number, request, self._newcomer_name(request), why, at_ms)
+        log.info("a join request waits for a person", mesh=Id(self.mesh.id))
+        self._tell()
+
+    async def approve(self, knock: Knock) -> None:
+        """Let in who waits: a person said yes. Raises `MeshError`, `ChainError` or `RemoteError`."""
+        await self._admit(knock.request, self.mesh.state.invites[knock.invite_id], knock.name)
+        self.forget(knock.number)
+
+    async def deny(self, knock: Knock) -> None:
+        """Turn away who waits; the broker remembers it, so that asking again is refused there. Raises as `approve`."""
+        await self.connection.call(
+            "join.drop", {"mesh": self.mesh.id, "id": knock.number, "denied": True}, seconds=CALL_S
+        )
+        self.forget(knock.number)
 
     async def _know_invite(self, data: bytes) -> None:
         """Another signer may have opened it a moment ago: then our chain is behind, and the request is not to be blamed."""
@@ -149,12 +191,12 @@ class Membership:
             raise MeshError("bad_invite", why="the join request is for another mesh")
         return request, invite
 
-    async def _admit(self, request: JoinRequest, invite: Invite) -> None:
+    async def _admit(self, request: JoinRequest, invite: Invite, name: str = "") -> None:
         mesh, node = self.mesh, self.node
         keys = mesh.keys
         if keys is None:
             raise MeshError("no_mesh")
-        name = self._newcomer_name(request)
+        name = name or self._newcomer_name(request)
         member_id = MemberId(node.seams.rng(16))
         sealed_name = seal_name(
             keys.name_key, member_subject(member_id, mesh.state.genesis.salt), name, node.seams.rng(24)
@@ -164,7 +206,7 @@ class Membership:
         def make(head: Record) -> Change:
             # On a new head the invite may have been used, or the device added: then this append is void.
             current = mesh.state.invites[invite.invite_id]
-            if request.device in mesh.state.devices or not current.open:
+            if mesh.state.is_active(request.device) or not current.open:
                 raise MeshError("invite_used")
             records = [make_record(head, "add_member", body.encode(), node.key, mesh.id)]
             if invite.role != "member" and mesh.state.may(node.device, "manage_permissions"):
@@ -174,6 +216,7 @@ class Membership:
             held = mesh.keys
             if held is None or mesh.state.epoch not in held.epochs:  # the newest key is on its way to us ourselves
                 raise MeshError("no_mesh")
+            extend(mesh.state, records)
             return Change(records, [seal_keys(mesh.id, mesh.state.epoch, request.spk, held, mesh.tip)])
 
         await self.append(make)

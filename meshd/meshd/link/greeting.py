@@ -1,12 +1,14 @@
 """Entering a mesh at its broker: the mutual hello, the chain, the seals. Every step verifies before it keeps."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import NamedTuple
 
 import apsw
 
 from mesh_protocol import broker_api as api
-from mesh_protocol.broker_api import ChainAnswer, Challenge, HelloAnswer
+from mesh_protocol.broker_api import Challenge, HelloAnswer
+from mesh_protocol.broker_chain import ChainAnswer
 from mesh_protocol.chain import Record, mesh_id_of
 from mesh_protocol.hello import (
     BrokerHello,
@@ -16,7 +18,7 @@ from mesh_protocol.hello import (
     transcript_hash,
     verify_broker_hello,
 )
-from mesh_protocol.ids import MeshId
+from mesh_protocol.ids import MeshId, MsgId
 from mesh_protocol.io.connection import Connection
 from mesh_protocol.keys import CryptoError, SigningKey
 from mesh_protocol.members import extend, settled
@@ -29,6 +31,8 @@ from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.store import meshes as store
+from meshd.store.devices import add_devices
+from meshd.store.outbox import end_removed
 
 log = get_logger("link")
 
@@ -53,6 +57,7 @@ async def say_hello(
     generation: int,
     nonce: bytes,
     invite: bool = False,
+    meet: bool = False,
     create: Sequence[Record] = (),
     token: bytes = b"",
 ) -> HelloAnswer:
@@ -80,6 +85,7 @@ async def say_hello(
             "generation": generation,
             "sig": signature,
             "invite": invite,
+            "meet": meet,
             "create": bool(create),
             "admission": admission_proof(token, hello) if token else b"",
         },
@@ -114,11 +120,22 @@ async def keep_records(node: Node, mesh: Mesh, records: Sequence[Record]) -> Non
     before = mesh.chain
     state = extend(before, new)
     rows = [(record.seq, record.encode()) for record in new]
-    await node.db.write(lambda tx: store.add_records(tx, mesh.id, rows))
+    came = state.devices.keys() - (before.devices.keys() if before is not None else ())
+    at_ms = node.now()
+    gone = [each for each, was in before.devices.items() if was.active and not state.is_active(each)] if before else []
+
+    def work(tx: apsw.Connection) -> list[MsgId]:
+        store.add_records(tx, mesh.id, rows)
+        add_devices(tx, mesh.id, came, at_ms)
+        return end_removed(tx, mesh.id, gone)
+
+    ended = await node.db.write(work)
     if mesh.chain is before:
         mesh.adopt(state, new)
     else:  # meanwhile an append of our own was taken in
         mesh.grow([record for record in new if record.seq > len(mesh.hashes)])
+    for msg_id in ended:
+        node.changed(msg_id)
     node.events.publish("mesh", mesh=mesh.slug)
 
 
@@ -220,6 +237,7 @@ async def take_seals(node: Node, connection: Connection, mesh: Mesh) -> bool:
             _require_not_older(mesh, tip)
         except (CryptoError, KeyError) as error:
             log.warning("an epoch seal cannot be used", mesh=Id(mesh.id), error=error)
+            mesh.lacking.bad_seal = sha256(item).digest()
             continue
         await keep_keys(node, mesh, keys)
         learnt = True
@@ -231,12 +249,16 @@ async def take_seals(node: Node, connection: Connection, mesh: Mesh) -> bool:
 
 def _require_not_older(mesh: Mesh, tip: TipRef) -> None:
     """Who sealed our keys had seen this much of the chain: a broker that shows us less, or something else, is caught."""
+    if tip.chain_hash in mesh.branches:
+        return  # sealed before a fork was resolved; the keys are held against the chain all the same
     if tip.chain_seq and (tip.chain_seq > len(mesh.hashes) or mesh.hashes[tip.chain_seq - 1] != tip.chain_hash):
         raise MeshError("broker_rollback", mesh=mesh.slug)
 
 
 async def keep_keys(node: Node, mesh: Mesh, keys: MeshKeys) -> None:
     """Add keys that match the chain to what this device holds; with the first ones the mesh becomes active."""
+    if mesh.leaving:  # it has just dropped them
+        return
     known = dict(mesh.keys.epochs) if mesh.keys is not None else {}
     fresh = {epoch: key for epoch, key in keys.epochs.items() if epoch not in known}
     name_key = mesh.keys.name_key if mesh.keys is not None else keys.name_key

@@ -2,8 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from mesh_protocol.broker_api import JoinAnswer
+from mesh_protocol.ids import DeviceId
 from mesh_protocol.invite import (
     InviteLink,
     JoinRequest,
@@ -35,7 +37,8 @@ log = get_logger("joining")
 
 @dataclass(slots=True, eq=False)
 class Joiner:
-    """Runs on the connection of a mesh that is not active yet; returns when the keys are here.
+    """Runs on the connection of a mesh that is not active yet; returns when this machine is let in. If no good seal of the
+    keys came with that, the mesh is not active even then: `keyasking` asks for them.
 
     `next_tip` waits until the broker says that the chain grew.
     """
@@ -47,13 +50,13 @@ class Joiner:
 
     async def run(self) -> None:
         """Raises `MeshError` when the invite can no longer let this machine in."""
-        link = self._link()
+        by = linked_by(self.node, self.mesh)
         used: MeshError | None = None
-        if self.node.device not in (self.mesh.chain.devices if self.mesh.chain is not None else ()):
+        if by is None and (self.mesh.chain is None or not self.mesh.chain.is_active(self.node.device)):
             try:
-                await self._knock(link)
+                await self._knock(self._link())
             except MeshError as error:
-                if error.code != "invite_used":
+                if error.code not in ("invite_used", "invite_closed"):
                     raise
                 used = error  # perhaps by ourselves, while we were away
         # Admitted: from here on we speak as the device, whose seals lie at the broker.
@@ -66,20 +69,21 @@ class Joiner:
                 nonce=self.node.seams.rng(32),
             )
         except RemoteError as error:
+            if by is not None and error.code == "broker_refused":
+                raise MeshError("link_ended", why="the other machine did not sign this one in") from None
             raise (used or error) from None
         tip = read_tip(self.mesh.id, self.mesh.row.broker_key, answer.tip)
         await follow_tip(self.node, self.greeting.connection, self.mesh, tip)
-        member = self.mesh.state.devices[self.node.device].member_id
+        listed = self.mesh.state.devices[self.node.device]
+        if by is not None and listed.added_by != by:
+            raise MeshError("link_ended", why="another machine signed this one in than the one whose words you saw")
+        member = listed.member_id
         row = self.mesh.row._replace(member=member)
         await self.node.db.write(lambda tx: store.put_mesh(tx, row))
         self.mesh.row = row
-        if not await take_seals(self.node, self.greeting.connection, self.mesh):
-            raise MeshError("chain_invalid", why="no key was sealed to this machine: ask to be invited again")
-        me = self.mesh.name_of(member)
-        self.mesh.row = self.mesh.row._replace(me=me, slug=self.node.free_slug(self.mesh.title()))
-        row = self.mesh.row
-        await self.node.db.write(lambda tx: store.put_mesh(tx, row))
-        self.node.events.publish("joined", mesh=self.mesh.slug, name=me)
+        await take_seals(self.node, self.greeting.connection, self.mesh)
+        if self.mesh.active:  # else it asks another machine for the keys
+            await settle_in(self.node, self.mesh)
 
     def _link(self) -> InviteLink:
         secret = self.node.open("mesh", "secret", self.mesh.id, self.mesh.row.secret)
@@ -88,7 +92,9 @@ class Joiner:
     async def _knock(self, link: InviteLink) -> None:
         connection = self.greeting.connection
         await enter_by_invite(self.node, self.greeting, self.mesh, link)
-        invite = require_usable(self.mesh, link, self.node.now())
+        # Who asked in time goes on waiting: whether it is let in all the same is the signer's to say.
+        asked_ms = self.mesh.row.created_ms
+        invite = require_usable(self.mesh, link, asked_ms)
         await fetch_prekeys(self.node, connection, self.mesh, sorted(self.mesh.state.signers))
         body = join_request(self.node, self.mesh, link)
         reply = await connection.call(
@@ -96,14 +102,23 @@ class Joiner:
         )
         answer = read_answer(JoinAnswer, reply.result)
         log.info("asked to join", mesh=Id(self.mesh.id), signers_online=answer.signers_online)
-        while self.node.device not in self.mesh.state.devices:
+        while not self.mesh.state.is_active(self.node.device):
             await self.next_tip()
             if self._link() != link:
                 return await self._knock(self._link())
             await enter_by_invite(self.node, self.greeting, self.mesh, link)
-            if self.node.device not in self.mesh.state.devices:
-                require_usable(self.mesh, link, self.node.now())
+            if not self.mesh.state.is_active(self.node.device):
+                require_usable(self.mesh, link, asked_ms)
         return None
+
+
+async def settle_in(node: Node, mesh: Mesh) -> None:
+    """The first keys are here: take over the names that they open."""
+    me = mesh.name_of(mesh.row.member)
+    row = mesh.row._replace(me=me, slug=node.free_slug(mesh.title()))
+    await node.db.write(lambda tx: store.put_mesh(tx, row))
+    mesh.row = row
+    node.events.publish("joined", mesh=mesh.slug, name=me)
 
 
 async def enter_by_invite(node: Node, greeting: Greeting, mesh: Mesh, link: InviteLink) -> None:
@@ -126,11 +141,39 @@ def require_usable(mesh: Mesh, link: InviteLink, now_ms: int) -> Invite:
     invite = mesh.state.invites.get(link.invite_id)
     if invite is None or invite.pub != invite_key(link.secret).public:
         raise MeshError("invite_unknown")
-    if not invite.open or invite.uses >= invite.max_uses:
-        raise MeshError("invite_used")
+    if not invite.open:
+        raise MeshError("invite_closed" if invite.uses < invite.max_uses else "invite_used")
     if now_ms > invite.expires_ms:
         raise MeshError("invite_expired", when=f"{(now_ms - invite.expires_ms) // 60_000} minutes ago")
     return invite
+
+
+LINKED: Final = b"linked by "
+
+
+def linked_secret(by: DeviceId) -> bytes:
+    """What a mesh that is entered by linking keeps in the place of an invite: the device that signs this one in."""
+    return LINKED + by
+
+
+def linked_by(node: Node, mesh: Mesh) -> DeviceId | None:
+    """The device that `linked_secret` was made of; None for a mesh that is entered by an invite."""
+    secret = node.open("mesh", "secret", mesh.id, mesh.row.secret)
+    return DeviceId(secret.removeprefix(LINKED)) if secret.startswith(LINKED) else None
+
+
+def whom_it_waits_for(node: Node, mesh: Mesh) -> str:
+    """Whom a machine that asked to join waits for, for its person to read. The name is the one in the link."""
+    if mesh.leaving:
+        return "a member who may sign that it leaves"
+    if mesh.lacking.since_ms:
+        return "another machine of the mesh to send the keys, which did not come with its admission"
+    if linked_by(node, mesh) is not None:
+        return "your other machine to sign this one in"
+    link = parse_link(node.open("mesh", "secret", mesh.id, mesh.row.secret).decode())
+    invite = mesh.chain.invites.get(link.invite_id) if mesh.chain is not None else None
+    who = link.inviter or "somebody"
+    return f"{who} to say yes and let you in" if invite is not None and invite.approve else f"{who} to let you in"
 
 
 def join_request(node: Node, mesh: Mesh, link: InviteLink) -> bytes:

@@ -102,7 +102,12 @@ class Mailer:
 
     async def _send_fan(self, nursery: trio.Nursery, taken: Taken) -> None:
         """One message to all its recipients that may go now, in one frame."""
-        rows = [taken.row, *self.queue.gather(taken, MAX_RECIPIENTS - 1)]
+        rows = [taken.row]
+        for row in self.queue.gather(taken, MAX_RECIPIENTS - 1):
+            if self.mesh.state.is_active(row.device):
+                rows.append(row)
+            else:  # whose wrap was made before the chain took it out
+                await self._end(row, "removed", store.REMOVED)
         message = store.read_message(self.node.db.reader, taken.row.msg_id)
         if message is None:  # withdrawn meanwhile: a newer one took its place
             for row in rows:
@@ -118,7 +123,7 @@ class Mailer:
     async def _prepare(self, row: DeliveryRow) -> DeliveryRow | None:
         """The delivery, if its envelope is on the disk; None when it cannot go now."""
         if not self.mesh.state.is_active(row.device):
-            await self._end(row, "removed", "the device is no longer in the mesh")
+            await self._end(row, "removed", store.REMOVED)
             return None
         if row.expires_ms <= self.node.now() and not self.node.clock_is_off:
             await self._end(row, "expired", store.EXPIRED)

@@ -5,16 +5,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import apsw
 import trio
 
 from mesh_protocol.broker_api import (
+    JOIN_DENIED,
+    JOIN_GONE,
     JOIN_REQUEST,
     LIVE,
     LIVE_PUBLISH,
     MAIL,
     PREKEYS_LOW,
     TIP,
+    JoinGonePush,
     JoinListAnswer,
     JoinPush,
     LivePush,
@@ -27,28 +29,33 @@ from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.keys import CryptoError
 from mesh_protocol.members import ChainError
 from mesh_protocol.op import read_answer
-from mesh_protocol.tip import TipRef
+from mesh_protocol.tip import Tip, TipRef
 from mesh_protocol.wire.codec import CodecError
 from mesh_protocol.wire.errors import MeshError, RemoteError
 from mesh_protocol.wire.items import unpack_items
 from mesh_protocol.wire.rpc import NotificationReceived
+from meshd.branches import why_stopped
 from meshd.failure import first_error
 from meshd.inbox import Inbox
+from meshd.keyasking import KeyAsking
 from meshd.link.admission import Membership
-from meshd.link.greeting import CALL_S, Greeting, agrees, follow_tip, read_tip, say_hello, take_seals
+from meshd.link.branching import follow, keep_tip, require_shown
+from meshd.link.greeting import CALL_S, Greeting, agrees, read_tip, say_hello, take_seals
 from meshd.link.joining import Joiner
+from meshd.link.mailbox import check_mailbox
 from meshd.link.mailer import Mailer
 from meshd.link.prekeys import PrekeyLink
 from meshd.link.receiver import Receiver
-from meshd.link.refusals import own_words
+from meshd.link.refusals import is_out, own_words
 from meshd.link.table import LinkEvent, LinkState
+from meshd.link.witnesses import Witnesses
 from meshd.log import Id, Word, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.outbox import Outbox
 from meshd.presence import INTERVAL_S, PresenceBoard, SessionView
+from meshd.releasing import Releasing
 from meshd.store import meshes as store
-from meshd.store.outbox import offer_again
 from meshd.voids import Voids
 
 log = get_logger("link")
@@ -56,6 +63,8 @@ log = get_logger("link")
 REFUSED_RETRY_S: Final = 30.0
 OWN_RETRY_S: Final = 5.0
 """Until a mesh is entered again that this machine had no room to serve."""
+ALARM_PAUSE_S: Final = 1.0
+"""A broker under alarm that says something new is asked no sooner again."""
 PRESENCE_MIN_S: Final = 1.0
 MAX_REQUESTS: Final = 128
 """Requests to join that may wait for us: twice what a broker keeps of a mesh."""
@@ -63,7 +72,8 @@ MAX_REQUESTS: Final = 128
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinkParts:
-    """The daemon's parts that every mesh link drives. `views` gives the sessions that are present in a mesh."""
+    """The daemon's parts that every mesh link drives. `views` gives the sessions that are present in a mesh,
+    `departed` hears that a mesh which is being left does not count this machine to it any more."""
 
     node: Node
     outbox: Outbox
@@ -71,6 +81,7 @@ class LinkParts:
     board: PresenceBoard
     views: Callable[[Mesh], Sequence[SessionView]]
     voids: Voids
+    departed: Callable[[Mesh], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -84,15 +95,21 @@ class MeshLink:
     receiver: Receiver = field(init=False)
     membership: Membership = field(init=False)
     prekeys: PrekeyLink = field(init=False)
+    keyasking: KeyAsking = field(init=False)
     presence: trio.Event = field(default_factory=trio.Event)
     tips: trio.Event = field(default_factory=trio.Event)
     _tip: TipRef | None = None
+    _signed: bytes = b""
+    """The newest tip that was pushed, as it came, and how many records of other histories the broker said it keeps."""
+    _beside: int = 0
     _requests: list[tuple[int, bytes]] = field(default_factory=list)
     _asked: trio.Event = field(default_factory=trio.Event)
     _again: trio.Event = field(default_factory=trio.Event)
     _syncing: trio.Lock = field(default_factory=trio.Lock)
     _broker_lost: bool = False
     """It was restored from a backup, as far as this connection has shown."""
+    _denied: bool = False
+    """A signer said no to our request to join."""
 
     def __post_init__(self) -> None:
         self._begin_anew()
@@ -101,11 +118,15 @@ class MeshLink:
         """What belongs to one stay at the broker: after a refusal nothing of the last one is left."""
         node, connection = self.parts.node, self.greeting.connection
         self.mailer = Mailer(node, self.mesh, connection, self.parts.outbox.queue(self.mesh.id), self.parts.voids)
-        self.receiver = Receiver(node, self.mesh, connection, self.parts.inbox, self.sync)
+        witnesses = Witnesses(node, self.mesh, connection, self.sync)
+        self.receiver = Receiver(node, self.mesh, connection, self.parts.inbox, self.sync, witnesses)
         self.prekeys = PrekeyLink(node, self.mesh, connection)
         self.membership = Membership(node, self.mesh, connection, self.sync, self._take_tip)
+        self.keyasking = KeyAsking(node, self.mesh, self, self.parts.board, self._keys_came)
         self._tip = None
+        self._signed, self._beside = b"", self.mesh.beside
         self._requests = []
+        self._denied = False
 
     # Life.
 
@@ -122,7 +143,11 @@ class MeshLink:
                 refusal = first_error(group)
             if refusal is None:
                 return
+            if self.mesh.leaving and is_out(refusal):
+                self.parts.departed(self.mesh)
+                return
             await self._refused(refusal)
+            await trio.sleep(ALARM_PAUSE_S if self.mesh.alarm else 0)
             with trio.move_on_after(self._pause(refusal)):
                 await self._again.wait()
             self._again = trio.Event()
@@ -153,8 +178,9 @@ class MeshLink:
         why = error.message if isinstance(error, MeshError) else str(error)
         log.warning("a mesh was not entered", mesh=Id(self.mesh.id), code=Word(code))
         if isinstance(error, ChainError) or code == "broker_rollback":
+            why = why_stopped(self.mesh) or why
             await self.raise_alarm(why)
-        if not self.mesh.active and code.startswith("invite_"):
+        if not self.mesh.active and code.startswith(("invite_", "link_")):
             # This invite will never let us in: said in every listing, and not tried again by this daemon.
             mesh = self.mesh
             mesh.row = mesh.row._replace(trouble=code)
@@ -163,6 +189,8 @@ class MeshLink:
 
     async def raise_alarm(self, why: str) -> None:
         """Another history of the mesh was shown: sending stops until the broker agrees with our chain again."""
+        if self.mesh.fork is not None or self.mesh.alarm == why:
+            return  # that is told already
         self.mesh.alarm = why
         self.mesh.doubts.history_ms = self.parts.node.now()
         log.error("another history of a mesh", mesh=Id(self.mesh.id))
@@ -170,7 +198,7 @@ class MeshLink:
 
     async def _enter(self) -> None:
         node, mesh = self.parts.node, self.mesh
-        if not mesh.active:
+        if not mesh.active and not mesh.leaving:
             await Joiner(node, mesh, self.greeting, self._next_tip).run()
         if self.greeting.challenge.broker_key != mesh.row.broker_key:
             raise MeshError(
@@ -180,8 +208,12 @@ class MeshLink:
         node.compare_clock(answer.server_ms)
         async with self._syncing:
             tip = read_tip(mesh.id, mesh.row.broker_key, answer.tip)
-            self._broker_lost = await follow_tip(node, self.greeting.connection, mesh, tip)
+            self._broker_lost = await follow(node, self.greeting.connection, mesh, tip, answer.branches, answer.tip)
+            keep_tip(node, mesh, answer.tip)
+            require_shown(mesh)
         mesh.alarm = ""
+        if mesh.leaving:
+            return
         await take_seals(node, self.greeting.connection, mesh)
         await self.prekeys.publish()
         await self.prekeys.refresh()
@@ -189,37 +221,25 @@ class MeshLink:
     async def _serve(self) -> None:
         mesh, connection = self.mesh, self.greeting.connection
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._run_tips)
+            if mesh.leaving:  # its wish goes out; no mail is asked for, and nothing is published
+                nursery.start_soon(self.mailer.run)
+                self._move(LinkEvent.GREETED)
+                return
+            mesh.arriving = None
             nursery.start_soon(self.receiver.run)
             reply = await connection.call("mail.resume", {"mesh": mesh.id, "acked": 0, "sacks": []}, seconds=CALL_S)
             resumed = read_answer(ResumeAnswer, reply.result)
             self.receiver.acks.start_at(resumed.floor - 1)
-            await self._check_mailbox(resumed.next_mseq)
+            lost, self._broker_lost = self._broker_lost, False
+            await check_mailbox(self.parts.node, mesh, resumed.next_mseq, broker_lost=lost)
             nursery.start_soon(self.mailer.run)
             nursery.start_soon(self.prekeys.run)
-            nursery.start_soon(self._run_tips)
             nursery.start_soon(self._run_presence)
             nursery.start_soon(self._run_requests)
+            nursery.start_soon(self.keyasking.run)
+            nursery.start_soon(Releasing(self.parts.node, mesh, self, self._keys_came).run)
             self._move(LinkEvent.GREETED)
-
-    async def _check_mailbox(self, next_mseq: int) -> None:
-        """A mailbox that counts lower than before belongs to a broker restored from a backup: said, and lived with,
-        because what was committed here is recognised by its ids."""
-        node, mesh = self.parts.node, self.mesh
-        if next_mseq < mesh.row.next_mseq:
-            log.error("the broker's mailbox went back", mesh=Id(mesh.id))
-            mesh.doubts.mailbox_ms = node.now()
-            node.events.publish("broker_rollback", mesh=mesh.slug)
-            self._broker_lost = True
-        mesh.row = mesh.row._replace(next_mseq=next_mseq)
-        lost, self._broker_lost = self._broker_lost, False
-        mesh.replace_onetime |= lost  # of those that lie there some were given out already
-
-        def work(tx: apsw.Connection) -> None:
-            store.set_next_mseq(tx, mesh.id, next_mseq)
-            if lost:  # what it accepted since its backup may be gone: its repeats are known there, or they are not
-                offer_again(tx, mesh.id)
-
-        await node.db.write(work)
 
     # Notifications, in order, without waiting.
 
@@ -228,6 +248,7 @@ class MeshLink:
         match event.method:
             case str() if event.method == MAIL:
                 mseq = read_answer(MailPush, event.params).mseq
+                self.mesh.heard_mseq = max(self.mesh.heard_mseq, mseq)
                 if not self.receiver.take(mseq, event.body):
                     raise MeshError("bad_request", what="the broker overran its credit window")
             case str() if event.method == LIVE:
@@ -235,7 +256,7 @@ class MeshLink:
                 if self.parts.board.hear(self.mesh, event.body):
                     self.presence.set()  # somebody came: he is told of us now, not at the next interval
             case str() if event.method == TIP:
-                self._heard_tip(read_answer(TipPush, event.params).tip)
+                self._heard_tip(read_answer(TipPush, event.params))
             case str() if event.method == PREKEYS_LOW:
                 self.prekeys.told_low()
             case str() if event.method == JOIN_REQUEST:
@@ -244,30 +265,40 @@ class MeshLink:
                     raise MeshError("bad_request", what="the broker sends more requests to join than it may keep")
                 self._requests.append((number, event.body))
                 self._asked.set()
+            case str() if event.method == JOIN_GONE:
+                self.membership.forget(read_answer(JoinGonePush, event.params).id)
+            case str() if event.method == JOIN_DENIED:
+                self._denied = True
+                self.tips.set()
             case _:
                 log.debug("an unknown notification of the broker")
 
-    def _heard_tip(self, encoded: bytes) -> None:
+    def _heard_tip(self, push: TipPush) -> None:
         try:
-            tip = read_tip(self.mesh.id, self.greeting.challenge.broker_key, encoded)
+            tip = read_tip(self.mesh.id, self.greeting.challenge.broker_key, push.tip)
         except CryptoError:
             log.warning("a tip with a wrong signature", mesh=Id(self.mesh.id))
             return
+        self._beside, self._signed = push.branches, push.tip
         self._take_tip(tip)
+        if self.mesh.alarm:
+            self._again.set()  # perhaps somebody has resolved it
 
     def _take_tip(self, tip: TipRef) -> None:
         """Note a tip that the broker signed: a newer one, or one that proves another history."""
         newest = self._tip
-        if newest is None or tip.chain_seq >= newest.chain_seq or not agrees(self.mesh, tip):
+        if newest is None or tip.chain_seq >= newest.chain_seq or not self._is_whole(tip):
             self._tip = tip
             self.tips.set()
         if tip.chain_seq == len(self.mesh.hashes) and agrees(self.mesh, tip):
             self.mesh.tip = tip
 
     async def _next_tip(self) -> None:
-        """Wait for the chain to grow; used while joining."""
+        """Wait for the chain to grow; used while joining. Raises `invite_denied` when a signer said no meanwhile."""
         await self.tips.wait()
         self.tips = trio.Event()
+        if self._denied:
+            raise MeshError("invite_denied")
 
     async def sync(self) -> None:
         """Bring the chain up to the newest tip that the broker has signed on this connection.
@@ -278,15 +309,26 @@ class MeshLink:
             tip = self._tip
             if tip is None:
                 return
-            if not agrees(self.mesh, tip):
-                raise MeshError("broker_rollback", mesh=self.mesh.slug)
-            if tip.chain_seq > len(self.mesh.hashes):
-                await follow_tip(self.parts.node, self.greeting.connection, self.mesh, tip)
+            if not self._is_whole(tip):
+                signed = self._signed if self._signed and Tip.decode(self._signed).ref == tip else b""
+                await follow(self.parts.node, self.greeting.connection, self.mesh, tip, self._beside, signed)
+            if self._signed:
+                keep_tip(self.parts.node, self.mesh, self._signed)
         if self.mesh.keys is not None and self.mesh.state.epoch not in self.mesh.keys.epochs:
             await take_seals(self.parts.node, self.greeting.connection, self.mesh)
-            self.presence.set()  # on the new epoch's channel, and so that others see who holds its key
-        self._asked.set()  # this machine may be a signer now
+        self.mesh.lacking.look()
+        self._keys_came()
         await self.receiver.chain_grew()
+
+    def _keys_came(self) -> None:
+        """Or the chain grew: this machine may be a signer now, or may let others in again."""
+        self._asked.set()
+        self.presence.set()  # on the new epoch's channel, and so that others see who holds its key
+
+    def _is_whole(self, tip: TipRef) -> bool:
+        """Nothing that the broker has said of its chain is left to be fetched."""
+        mesh = self.mesh
+        return tip.chain_seq <= len(mesh.hashes) and agrees(mesh, tip) and self._beside == mesh.beside
 
     async def _run_tips(self) -> None:
         while True:
@@ -316,8 +358,8 @@ class MeshLink:
         """Send our presence now; not under an older key than the chain's newest, which somebody removed may hold."""
         if self.mesh.keys is None or self.mesh.state.epoch not in self.mesh.keys.epochs:
             return
-        channel, frame = self.parts.board.frame(self.mesh, self.parts.views(self.mesh), online=online)
-        await self.greeting.connection.notify(LIVE_PUBLISH, {"mesh": self.mesh.id, "channel": channel}, frame)
+        for channel, frame in self.parts.board.frames(self.mesh, self.parts.views(self.mesh), online=online):
+            await self.greeting.connection.notify(LIVE_PUBLISH, {"mesh": self.mesh.id, "channel": channel}, frame)
 
     # Admission.
 
@@ -330,6 +372,7 @@ class MeshLink:
         requests = unpack_items(reply.body, max_items=MAX_REQUESTS)
         if len(requests) != len(answer.ids):
             raise MeshError("bad_request", what="the broker lists requests to join without their numbers")
+        self.membership.keep_only(answer.ids)
         self._requests.extend(zip(answer.ids, requests, strict=True))
         while True:
             while self._requests:

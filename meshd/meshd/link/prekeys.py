@@ -157,7 +157,8 @@ class PrekeyLink:
         again = hands_out_again(self.node, mesh, stock.next)
         if again:
             log.warning("the broker would hand out one-time prekeys again", mesh=Id(mesh.id))
-        replace = mesh.replace_onetime or old or again
+        gone = not made and stock.left > 0  # a restored device: the private halves are not here
+        replace = mesh.replace_onetime or old or again or gone
         if not replace and stock.left >= LOW:
             return
         batch = await make_batch(self.node, mesh)

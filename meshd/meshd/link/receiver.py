@@ -14,6 +14,7 @@ from mesh_protocol.io.sqlite import Pending, StorageFailed
 from mesh_protocol.wire.errors import MeshError
 from meshd.inbox import Inbox, Stored, Verdict
 from meshd.link.acks import AckTracker
+from meshd.link.witnesses import ASK, TIP, Witnesses
 from meshd.log import Id, Word, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
@@ -46,9 +47,10 @@ class Receiver:
     connection: Connection
     inbox: Inbox
     sync: Callable[[], Awaitable[None]]
+    witnesses: Witnesses
     acks: AckTracker = field(default_factory=AckTracker)
     _held: list[Held] = field(default_factory=list)
-    _judged_under: int = 0
+    _judged_under: tuple[int, bytes, int] = (0, b"", 0)
     _open: dict[int, list[int]] = field(default_factory=dict)
     _open_rows: int = 0
     _open_bytes: int = 0
@@ -57,7 +59,7 @@ class Receiver:
     _ack: trio.Event = field(default_factory=trio.Event)
 
     def __post_init__(self) -> None:
-        self._judged_under = len(self.mesh.hashes)
+        self._judged_under = self._known()
         self._send, self._receive = trio.open_memory_channel[tuple[int, bytes]](WINDOW)
 
     def take(self, mseq: int, envelope: bytes) -> bool:
@@ -87,17 +89,24 @@ class Receiver:
             async for mseq, envelope in self._receive:
                 await self._judge(nursery, mseq, envelope)
 
+    def _known(self) -> tuple[int, bytes, int]:
+        """What the judgement of a message's tip depends on: our chain, and the other histories that are known."""
+        hashes = self.mesh.hashes
+        return len(hashes), hashes[-1] if hashes else b"", len(self.mesh.branches)
+
     async def chain_grew(self) -> None:
         """Judge again what waited for a newer chain, if there is one."""
-        if len(self.mesh.hashes) == self._judged_under:
+        if self._known() == self._judged_under:
             return
-        self._judged_under = len(self.mesh.hashes)
+        self._judged_under = self._known()
         held, self._held = self._held, []
         for each in held:
             self._send.send_nowait((each.mseq, each.envelope))
 
     async def _judge(self, nursery: trio.Nursery, mseq: int, envelope: bytes) -> None:
         self.node.seams.reached("FP-11")
+        if self.mesh.leaving:  # nothing of it is stored any more; the connection is about to end
+            return
         verdict = self.inbox.judge(self.mesh, envelope)
         if verdict.kind == "wait":
             await self.sync()
@@ -106,9 +115,13 @@ class Receiver:
             case "take":
                 assert verdict.outer is not None
                 assert verdict.signed is not None
-                self.mesh.doubts.authors.pop(verdict.outer.from_device, None)
+                about_tips = verdict.signed.message.kind in (ASK, TIP)
+                if not about_tips:
+                    self.mesh.doubts.authors.pop(verdict.outer.from_device, None)
                 pending = self.inbox.commit(self.mesh, verdict.outer, verdict.signed)
                 pending.settled(lambda: self._tell(pending))
+                if about_tips:
+                    nursery.start_soon(self.witnesses.heard, verdict.signed)
                 nursery.start_soon(self._committed, mseq, pending)
             case "seen":
                 self._acknowledge(mseq)
@@ -116,6 +129,10 @@ class Receiver:
                 await self._bounce(mseq, verdict, envelope)
             case "wait" | "fork":
                 await self._hold(mseq, verdict, envelope)
+                if verdict.signed is not None:
+                    nursery.start_soon(
+                        self.witnesses.ask, verdict.signed.message.from_device, verdict.signed.message.tip
+                    )
             case _:
                 self._drop(mseq, verdict.why)
 

@@ -13,9 +13,13 @@ KNOWN: Final = frozenset(
         "chain_conflict",
         "chain_invalid",
         "clone",
+        "invite_closed",
+        "invite_denied",
         "invite_expired",
         "invite_unknown",
         "invite_used",
+        "link_unknown",
+        "link_used",
         "rate_limited",
         "shutting_down",
         "too_large",
@@ -31,6 +35,15 @@ OTHERS: Final = {
     "internal": "it failed at this call",
 }
 MAX_QUOTED: Final = 120
+
+
+OUT: Final = frozenset({"broker_refused", "not_allowed", "unknown_on_broker"})
+"""What a broker says to a device that the mesh does not have any more: the record of that it serves to members only."""
+
+
+def is_out(error: BaseException) -> bool:
+    """Whether this is how a broker turns away a device that is no member."""
+    return isinstance(error, RemoteError) and error.code in OUT
 
 
 def own_words(error: RemoteError, url: str) -> MeshError:

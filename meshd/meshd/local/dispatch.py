@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
@@ -14,13 +14,14 @@ from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.items import take_texts
 from mesh_protocol.wire.rpc import RequestReceived
 from meshd.audit import run_audited
+from meshd.guarding import PASSPHRASE_ONLY, Gate
 from meshd.sessions import Session
 
 if TYPE_CHECKING:
     from meshd.app import App
 
 LOCKED_METHODS: Final = frozenset(
-    {"hello", "daemon.status", "daemon.doctor", "daemon.stop", "statusline", "hook", "keys.unlock"}
+    {"hello", "daemon.status", "daemon.doctor", "daemon.stop", "statusline", "hook", "keys.unlock", "keys.status"}
 )
 """What a daemon answers whose keys are locked."""
 
@@ -34,6 +35,8 @@ class Caller:
     session: Session | None
     pid: int
     why: str
+    gate: Gate = field(default_factory=Gate)
+    """What the connection has proved to the guard."""
 
     @property
     def scope(self) -> str:
@@ -125,7 +128,18 @@ def check_rights(app: "App", caller: Caller, operation: Operation) -> None:
     if app.locked and operation.method not in LOCKED_METHODS:
         raise MeshError("keys_locked")
     if operation.guarded and not caller.guarded_ok:
-        verb = operation.command.verb if operation.command is not None else operation.method
-        raise MeshError("guarded", command=f"mesh {verb} …", why=caller.why)
+        raise MeshError("guarded", command=f"mesh {_verb(operation)} …", why=caller.why)
     if operation.tier > caller.tier:
         raise MeshError("not_allowed", why=f"{operation.method} needs {operation.tier.name.lower()}: {caller.why}")
+    if operation.guarded and not app.locked and not app.guard.admits(caller.gate, operation):
+        takes_token = operation.method not in PASSPHRASE_ONLY
+        raise MeshError(
+            "guard_asks",
+            command=f"mesh {_verb(operation)}",
+            script="a script sets MESH_TOKEN_FILE (mesh token create)" if takes_token else "a token does not do for it",
+            takes_token=takes_token,
+        )
+
+
+def _verb(operation: Operation) -> str:
+    return operation.command.verb if operation.command is not None else operation.method

@@ -45,6 +45,7 @@ async def open_pipe(app: "App", client: "Client", request: RequestReceived) -> R
         failed=app.failed,
         new_mark=lambda: new_mark(app.node.seams.rng),
         build=app.version,
+        prompts=app.prompts,
         instructions=app.launches.instructions(client.caller().session),
     )
     client.nursery.start_soon(server.run, receive)

@@ -14,6 +14,7 @@ from mesh_protocol.io.stream import StreamLink
 from mesh_protocol.op import Tier
 from mesh_protocol.ops.claude import MCP_LINE
 from mesh_protocol.wire.rpc import PROTOCOL, NotificationReceived, RequestReceived
+from meshd.guarding import Gate
 from meshd.local import tiers
 from meshd.local.creds import PeerCreds, PeerRefused, admit
 from meshd.local.dispatch import Caller
@@ -42,6 +43,7 @@ class Client:
     nursery: trio.Nursery = field(init=False)
     newer: bool = False
     asked: bool = False
+    gate: Gate = field(default_factory=Gate)
     env: Mapping[str, str] = field(default_factory=dict)
     lines: trio.MemorySendChannel[bytes] | None = None
     incoming: trio.MemoryReceiveChannel[bytes] | None = None
@@ -117,7 +119,7 @@ class Client:
         session = None
         if judged.session is not None:
             session = app.sessions.by_pid(judged.session.pid, judged.session.start)
-        return Caller(_TIERS[judged.tier], judged.guarded, session, self.creds.pid, judged.reason)
+        return Caller(_TIERS[judged.tier], judged.guarded, session, self.creds.pid, judged.reason, self.gate)
 
 
 class Server:

@@ -50,7 +50,8 @@ def frame_messages(answer: InboxAnswer, mark: Mark) -> str:
 
 def _frame(row: InboxRow, text: str, share: int, mark: Mark) -> str:
     sender = clean_name(row.sender)
-    about = [f"Message {row.id} from {sender} ({clean_name(row.origin)})", f"mesh {clean_name(row.mesh)}"]
+    known = " (verified)" if row.verified == "verified" else ""
+    about = [f"Message {row.id} from {sender}{known} ({clean_name(row.origin)})", f"mesh {clean_name(row.mesh)}"]
     about.append(f"sent {_moment(row.created_ms)}")
     if row.reply_to:
         about.append(f"answers {clean_name(row.reply_to)}")

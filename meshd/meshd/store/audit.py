@@ -1,9 +1,15 @@
-"""Rows of the audit. They are only ever added."""
+"""Rows of the audit: added at the end, and once it is full dropped at the beginning."""
 
 import apsw
 
 from mesh_protocol.keys import SigningKey
 from meshd.audit_entry import FIRST, GAP, Deed, Entry, Known, hash_entry, write_entry
+from meshd.store.meshes import get_meta, set_meta
+
+
+def forget_all(tx: apsw.Connection) -> None:
+    """Empty the log: the device that signed it is this one no more."""
+    tx.execute("DELETE FROM audit")
 
 
 def append(tx: apsw.Connection, key: SigningKey, deed: Deed, known: Known | None, generation: int) -> Entry:
@@ -17,9 +23,28 @@ def append(tx: apsw.Connection, key: SigningKey, deed: Deed, known: Known | None
     if known is not None and hash_of(tx, known.seq) != known.hash:
         why = f"{known.seq} entries had been written" if known.seq else "the copy beside the keys was gone"
         last = insert(tx, write_entry(key, last, opening(GAP, deed.at_ms, generation, why))).known
+        set_meta(tx, GAP, last.seq.to_bytes(8, "little"))
     elif last is None:
         last = insert(tx, write_entry(key, None, opening(FIRST, deed.at_ms, generation, ""))).known
     return insert(tx, write_entry(key, last, deed))
+
+
+def read_gap(db: apsw.Connection) -> int:
+    """The number of the newest entry that says that others were gone; 0: there is none."""
+    return int.from_bytes(get_meta(db, GAP) or b"", "little")
+
+
+def bounds(db: apsw.Connection) -> tuple[int, int]:
+    """The numbers of the first and last row; both 0 where there is none."""
+    # Each by itself is one step in the tree; both in one question would read all of it.
+    row = db.execute("SELECT (SELECT min(seq) FROM audit), (SELECT max(seq) FROM audit)").fetchone()
+    return (int(row[0]), int(row[1])) if row and row[0] is not None else (0, 0)
+
+
+def drop_before(tx: apsw.Connection, checkpoint: Entry) -> None:
+    """Put a checkpoint in the place of the entry of its number, and of all before it."""
+    tx.execute("DELETE FROM audit WHERE seq<=?", (checkpoint.seq,))
+    insert(tx, checkpoint)
 
 
 def opening(operation: str, at_ms: int, generation: int, why: str) -> Deed:

@@ -7,6 +7,9 @@ import apsw
 
 from mesh_protocol.ids import DeviceId, MemberId, MeshId, MsgId
 
+BLOCKED_KEY: Final = "blocked"
+"""Stands for the session of a blocked sender's message, which nobody is ever shown; a session's key is 16 hex digits."""
+
 
 class InboxRow(NamedTuple):
     """A received message. `content` is sealed under the store key. `session_key`: the local session that is to see it."""
@@ -75,17 +78,21 @@ def add_inbox(tx: apsw.Connection, row: InboxRow) -> int:
 
 
 def read_row(db: apsw.Connection, row: int) -> InboxRow | None:
-    found = db.execute(f"SELECT {_COLUMNS} FROM inbox WHERE row=?", (row,)).fetchone()  # noqa: S608
+    """A message, unless its sender was blocked: then there is none for any reader."""
+    query = f"SELECT {_COLUMNS} FROM inbox WHERE row=? AND session_key<>?"  # noqa: S608
+    found = db.execute(query, (row, BLOCKED_KEY)).fetchone()
     return None if found is None else InboxRow(*found)
 
 
 def find_rows(db: apsw.Connection, low: bytes, high: bytes) -> list[InboxRow]:
-    """At most 5 messages whose id lies in the closed range, each with the rows of all sessions it is for."""
+    """At most 5 messages whose id lies in the closed range, each with the rows of all sessions it is for; none of those
+    whose sender was blocked."""
     query = (
         f"SELECT {_COLUMNS} FROM inbox WHERE msg_id IN"  # noqa: S608
-        " (SELECT DISTINCT msg_id FROM inbox WHERE msg_id BETWEEN ? AND ? LIMIT 5) ORDER BY row"
+        " (SELECT DISTINCT msg_id FROM inbox WHERE msg_id BETWEEN ?1 AND ?2 AND session_key<>?3 LIMIT 5)"
+        " AND session_key<>?3 ORDER BY row"
     )
-    return [InboxRow(*r) for r in db.execute(query, (low, high))]
+    return [InboxRow(*r) for r in db.execute(query, (low, high, BLOCKED_KEY))]
 
 
 def person_rows(

@@ -9,7 +9,8 @@ from mesh_protocol.ids import DeviceId, MemberId, MeshId
 
 
 class MeshRow(NamedTuple):
-    """One mesh. `state` is joining or active. `secret`, sealed: the name key once active, the invite link before."""
+    """One mesh. `state` is joining, active or leaving. `secret`, sealed: the name key once active, the invite link
+    before, nothing once it leaves."""
 
     mesh: MeshId
     slug: str
@@ -57,7 +58,7 @@ def put_mesh(tx: apsw.Connection, row: MeshRow) -> None:
 
 def drop_mesh(tx: apsw.Connection, mesh: MeshId) -> None:
     """Forget a mesh that was never entered."""
-    for table in ("mesh", "chain", "epoch_key", "prekey", "onetime", "onetime_used"):
+    for table in ("mesh", "chain", "device_added", "epoch_key", "prekey", "onetime", "onetime_used"):
         tx.execute(f"DELETE FROM {table} WHERE mesh=?", (mesh,))  # noqa: S608 - constant names
 
 
@@ -66,7 +67,7 @@ def set_trouble(tx: apsw.Connection, mesh: MeshId, trouble: str) -> None:
 
 
 def set_next_mseq(tx: apsw.Connection, mesh: MeshId, next_mseq: int) -> None:
-    tx.execute("UPDATE mesh SET next_mseq=max(next_mseq, ?) WHERE mesh=?", (next_mseq, mesh))
+    tx.execute("UPDATE mesh SET next_mseq=? WHERE mesh=?", (next_mseq, mesh))
 
 
 def read_chain(db: apsw.Connection, mesh: MeshId) -> list[bytes]:

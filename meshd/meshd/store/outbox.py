@@ -168,6 +168,23 @@ def set_ended(tx: apsw.Connection, msg_id: bytes, device: bytes, ended: str, rea
     )
 
 
+REMOVED: Final = "the device is no longer in the mesh"
+"""Why a delivery ended whose recipient was taken out."""
+
+
+def end_removed(tx: apsw.Connection, mesh: MeshId, devices: Iterable[DeviceId]) -> list[MsgId]:
+    """End what waits for devices that were taken out, or is on its way to them; the messages that this concerns."""
+    ended: list[MsgId] = []
+    for device in devices:
+        rows = tx.execute(
+            "UPDATE delivery SET ended='removed', reason=?, envelope=NULL"
+            " WHERE mesh=? AND device=? AND path='mesh' AND stored_ms=0 AND ended='' RETURNING msg_id",
+            (REMOVED, mesh, device),
+        )
+        ended += [MsgId(row[0]) for row in rows]
+    return ended
+
+
 class ReceiptFact(NamedTuple):
     """What a recipient device signed about a message."""
 

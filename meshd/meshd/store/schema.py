@@ -161,4 +161,52 @@ CREATE TABLE verified(
   PRIMARY KEY(mesh, member)) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: Final = (_V1, _V2, _V3, _V4, _V5)
+_V6: Final = """
+-- What a person withholds from a sender besides: words with blanks between. A policy of allow may stand beside it.
+ALTER TABLE trust ADD COLUMN withheld TEXT NOT NULL DEFAULT '';
+-- When that was decided, on whichever device of the person; and when each of his other devices was told all of it.
+ALTER TABLE trust ADD COLUMN at_ms INTEGER NOT NULL DEFAULT 0;
+-- Keys under which devices say what their sessions do where not everybody may read it (sealed; the own one with who has it).
+CREATE TABLE details_key(mesh BLOB NOT NULL, device BLOB NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY(mesh, device))
+  STRICT, WITHOUT ROWID;
+CREATE TABLE standing_told(mesh BLOB NOT NULL, device BLOB NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY(mesh, device))
+  STRICT, WITHOUT ROWID;
+
+-- The guard, where it is on: its passphrase (sealed, stretched) and the tries at it; and tokens by their hash.
+CREATE TABLE guard(
+  one INTEGER PRIMARY KEY CHECK(one = 1), sealed BLOB NOT NULL, since_ms INTEGER NOT NULL, tries INTEGER NOT NULL,
+  last_ms INTEGER NOT NULL) STRICT;
+CREATE TABLE guard_token(
+  id TEXT PRIMARY KEY, name TEXT NOT NULL, hash BLOB NOT NULL, made_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL,
+  used_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+-- Recovery keys of meshes that were made or restored here (sealed; NULL: removed from here), and when they were backed up.
+CREATE TABLE recovery(mesh BLOB PRIMARY KEY, sealed BLOB, backed_up_ms INTEGER NOT NULL DEFAULT 0) STRICT, WITHOUT ROWID;
+
+-- Valid records of other histories of a mesh, epoch keys that belong to those, the newest tip of our own history that
+-- the broker signed, and signed tips of histories that nobody has shown us.
+CREATE TABLE branch(mesh BLOB NOT NULL, hash BLOB NOT NULL, record BLOB NOT NULL, PRIMARY KEY(mesh, hash))
+  STRICT, WITHOUT ROWID;
+CREATE TABLE branch_key(
+  mesh BLOB NOT NULL, epoch INTEGER NOT NULL, kc BLOB NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY(mesh, epoch, kc))
+  STRICT, WITHOUT ROWID;
+CREATE TABLE signed_tip(mesh BLOB PRIMARY KEY, tip BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE evidence(
+  mesh BLOB NOT NULL, hash BLOB NOT NULL, tip BLOB NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY(mesh, hash))
+  STRICT, WITHOUT ROWID;
+
+-- The highest record of the chain that each other machine was seen to hold.
+CREATE TABLE confirmed(mesh BLOB NOT NULL, device BLOB NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(mesh, device))
+  STRICT, WITHOUT ROWID;
+
+-- Members' machines that want to leave and wait for this one to sign it; `seq` is the record under which they said so.
+CREATE TABLE leaver(
+  mesh BLOB NOT NULL, device BLOB NOT NULL, seq INTEGER NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY(mesh, device))
+  STRICT, WITHOUT ROWID;
+
+-- When this machine learnt of each device of a mesh.
+CREATE TABLE device_added(mesh BLOB NOT NULL, device BLOB NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY(mesh, device))
+  STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final = (_V1, _V2, _V3, _V4, _V5, _V6)

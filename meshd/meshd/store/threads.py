@@ -5,7 +5,7 @@ from typing import Final
 import apsw
 
 from mesh_protocol.ids import MeshId
-from meshd.store.inbox import InboxRow
+from meshd.store.inbox import BLOCKED_KEY, InboxRow
 from meshd.store.outbox import MessageRow
 
 _SENT: Final = ", ".join(MessageRow._fields)
@@ -25,6 +25,6 @@ def received_in(db: apsw.Connection, mesh: MeshId, conv: bytes, session_key: str
     """The newest `limit` messages of a conversation that came, each once, newest first; to one session, unless empty."""
     query = (
         f"SELECT {_RECEIVED} FROM inbox WHERE row IN (SELECT min(row) FROM inbox WHERE conv=?1 AND mesh=?2"  # noqa: S608
-        " AND (?3='' OR session_key=?3) GROUP BY from_device, msg_id) ORDER BY stored_ms DESC, row DESC LIMIT ?4"
+        " AND (?3='' OR session_key=?3) AND session_key<>?5 GROUP BY from_device, msg_id) ORDER BY stored_ms DESC, row DESC LIMIT ?4"
     )
-    return [InboxRow(*row) for row in db.execute(query, (conv, mesh, session_key, limit))]
+    return [InboxRow(*row) for row in db.execute(query, (conv, mesh, session_key, limit, BLOCKED_KEY))]

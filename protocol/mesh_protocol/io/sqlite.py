@@ -168,6 +168,7 @@ class Pending(Generic[T]):
             self._callbacks.append(callback)
 
     def _finish(self) -> None:
+        del self._work  # with all that it holds
         self._event.set()
         callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:

@@ -52,7 +52,8 @@ class ListAudit(Request, frozen=True):
 
 
 class AuditVerified(Answer, frozen=True):
-    """The audit is whole: `entries` signed entries since `since_ms`, of which the newest has the hash `newest`.
+    """The audit is whole: `entries` were signed since `since_ms`, of which the newest has the hash `newest`. Those before
+    `first` were dropped when it was full; a signed checkpoint stands for them.
 
     A hash that you noted elsewhere shows later that nobody, you included, has written the log anew.
     """
@@ -60,6 +61,7 @@ class AuditVerified(Answer, frozen=True):
     entries: int
     since_ms: int
     newest: str
+    first: int = 1
 
 
 @op("audit.verify", answer=AuditVerified, tier=Tier.USER, errors=("audit_broken",), command=Command("audit verify"))

@@ -23,7 +23,7 @@ class BudgetRow(Answer, frozen=True):
 
 
 class HeldRow(Answer, frozen=True):
-    """A request that waits because the budget `id` is used up; `session` and `agent` sent it."""
+    """Who waits because the budget `id` is used up; `session` and `agent` sent the request that reached it first."""
 
     id: int
     session: str

@@ -28,7 +28,11 @@ class Hello(Request, frozen=True):
 
 
 class MeshStatus(Answer, frozen=True):
-    """One mesh at a glance. `link` is offline, connecting, greeting, online or refused; `trouble` says what stops it."""
+    """One mesh at a glance. `link` is offline, connecting, greeting, online or refused; `trouble` says what stops it.
+
+    `asking` are machines that wait for this person's yes (mesh invites); `waiting_for` whom this machine itself waits for;
+    `recovery_key` is "not backed up", "backed up" or "offline" on the machine that made or restored the mesh, else empty.
+    """
 
     mesh: str
     id: str
@@ -43,6 +47,8 @@ class MeshStatus(Answer, frozen=True):
     online: int
     waiting_out: int
     waiting_for: str
+    recovery_key: str
+    asking: int
 
 
 class StatusAnswer(Answer, frozen=True):

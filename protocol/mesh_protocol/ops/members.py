@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from mesh_protocol.op import Answer, Command, Request, Tier, op
-from mesh_protocol.ops.fields import Id, MeshArg, Name, Seconds
+from mesh_protocol.ops.fields import Id, Limit, MeshArg, Name, Seconds
 
 CHANGE_ERRORS = ("unknown_mesh", "no_mesh", "broker_unreachable", "broker_refused", "timeout")
 """How any change of the membership may end, beside what a caller may not do."""
@@ -53,8 +53,9 @@ class ListMembers(Request, frozen=True):
 class Removed(Answer, frozen=True):
     """The removal is in the chain: nothing that a machine writes once it holds it can be read by who was removed.
 
-    `devices` went, `invites_closed` open invites ended with them; `confirmed` machines hold the removal and its new key,
-    `waiting` do not say so yet, `unsealed` could not be given the key and ask for it.
+    `devices` went, `invites_closed` open invites ended with them (`invites` names them); `confirmed` machines hold the
+    removal, `waiting` have not said so yet (mesh member removals says it later), `unsealed` could not be given the new key
+    and ask for it.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Removed(Answer, frozen=True):
     epoch: int
     devices: int
     invites_closed: int
+    invites: list[str]
     confirmed: int
     waiting: list[str]
     unsealed: list[str]
@@ -123,6 +125,46 @@ class Ban(Request, frozen=True):
     wait_s: Wait = 10.0
 
 
+class RemovalRow(Answer, frozen=True):
+    """Somebody who was taken out: `id` a member's, or that of a revoked device; `record` where the chain says so.
+
+    `state` is removed, banned or revoked; `confirmed` other machines hold it, `waiting` have not shown that they do.
+    """
+
+    member: str
+    mesh: str
+    id: str
+    state: str
+    record: int
+    devices: int
+    confirmed: int
+    waiting: list[str]
+
+
+class RemovalsAnswer(Answer, frozen=True):
+    """The newest first; `more` says that there are others."""
+
+    removals: list[RemovalRow]
+    more: bool
+
+
+@op(
+    "member.removals",
+    answer=RemovalsAnswer,
+    tier=Tier.AGENT,
+    drops_unknown=True,
+    errors=("unknown_mesh", "no_mesh"),
+    command=Command(
+        "member removals", rows="removals", columns=("member", "state", "devices", "confirmed", "waiting", "id")
+    ),
+)
+class ListRemovals(Request, frozen=True):
+    """List who was taken out of a mesh, and which machines have not shown yet that they hold it."""
+
+    mesh: MeshArg = ""
+    limit: Limit = 20
+
+
 class MemberState(Answer, frozen=True):
     """A member after a change; `state` as in the list."""
 
@@ -170,14 +212,22 @@ class SetRole(Request, frozen=True):
 
 
 class DeviceRow(Answer, frozen=True):
-    """`state` is active, removed or revoked; `added_by` the beginning of the id of the device that signed it in."""
+    """`mine` belongs to this person, `here` is this machine. `state` is active, removed or revoked.
+
+    `seen_ms` is when it was last heard of, 0: not since this daemon's start; `added_ms` when this machine learnt of it, 0
+    if it was there from the beginning. `added_by` is whose device signed it in: his name and the beginning of its id.
+    """
 
     device: str
     member: str
     mesh: str
+    mine: bool
     here: bool
     state: str
     signer: bool
+    online: bool
+    seen_ms: int
+    added_ms: int
     added_by: str
 
 
@@ -194,7 +244,11 @@ class DevicesAnswer(Answer, frozen=True):
     tier=Tier.AGENT,
     drops_unknown=True,
     errors=("unknown_mesh", "no_mesh"),
-    command=Command("device list", rows="devices", columns=("device", "member", "state", "signer", "here", "added_by")),
+    command=Command(
+        "device list",
+        rows="devices",
+        columns=("device", "member", "mine", "here", "state", "signer", "online", "seen_ms", "added_ms", "added_by"),
+    ),
 )
 class ListDevices(Request, frozen=True):
     """List the devices of a mesh's members."""

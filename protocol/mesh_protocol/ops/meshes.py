@@ -1,11 +1,11 @@
-"""Meshes: making one, inviting, joining, listing."""
+"""Meshes: making one, joining, listing."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
 from mesh_protocol.op import Answer, Command, Request, Tier, op
-from mesh_protocol.ops.fields import MeshArg, Seconds
+from mesh_protocol.ops.fields import Seconds
 
 
 class NewAnswer(Answer, frozen=True):
@@ -39,41 +39,17 @@ class New(Request, frozen=True):
     ] = ""
 
 
-class InviteAnswer(Answer, frozen=True):
-    """`url` admits once until `expires_ms` (Unix epoch, milliseconds). Whoever has it can join: send it privately."""
-
-    id: str
-    mesh: str
-    url: str
-    expires_ms: int
-
-
-@op(
-    "mesh.invite",
-    answer=InviteAnswer,
-    tier=Tier.USER,
-    guarded=True,
-    audited=("role", "expires_s"),
-    errors=("unknown_mesh", "no_mesh", "mesh_local_only", "not_allowed", "broker_unreachable", "timeout"),
-    command=Command("invite", flags={"expires_s": "--expires"}),
-)
-class Invite(Request, frozen=True):
-    """Make a link that lets one more machine join."""
-
-    mesh: MeshArg = ""
-    role: Annotated[Literal["member", "admin"], msgspec.Meta(description="the newcomer's role")] = "member"
-    expires_s: Annotated[
-        int, msgspec.Meta(ge=60, le=86_400, description="seconds until the link stops working, at most a day")
-    ] = 86_400
-
-
 class JoinAnswer(Answer, frozen=True):
-    """`state` is joined, or pending while nobody who may admit is online; the daemon goes on by itself."""
+    """`state` is joined, or pending while nobody who may admit is online or has said yes; the daemon goes on by itself.
+
+    `waiting_for` says who that is, empty once joined.
+    """
 
     id: str
     mesh: str
     me: str
     state: str
+    waiting_for: str
 
 
 @op(
@@ -88,6 +64,8 @@ class JoinAnswer(Answer, frozen=True):
         "invite_unknown",
         "invite_used",
         "invite_expired",
+        "invite_closed",
+        "invite_denied",
         "already_member",
         "broker_unreachable",
         "broker_refused",

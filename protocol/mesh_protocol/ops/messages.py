@@ -136,6 +136,7 @@ class Send(Request, frozen=True):
 class MessageAnswer(Answer, frozen=True):
     """A message and its progress. Its text is given to its recipients and its sender only. `recipients` begin at the
     request's `offset`; `more` and `counts` as for a send. `audience` is what of its address means many, as its sender wrote it.
+    `verified` as in the inbox.
     """
 
     id: str
@@ -153,6 +154,7 @@ class MessageAnswer(Answer, frozen=True):
     attachments: list[AnnouncedFile] = []
     counts: dict[str, int] = {}
     more: bool = False
+    verified: str = ""
 
 
 @op(
@@ -183,7 +185,8 @@ class InboxRow(Answer, frozen=True):
     """A message as its reader sees it. `sender` is the verified member name, with the session it came from behind a
     slash; `origin` human or agent, as the sending machine saw it. `message` begins at character `offset` of `size`;
     `truncated` says that it goes on behind what is here. `thread` is the same for all messages of one conversation, the id
-    of its first one; `mentions_you` says that the text names its reader as @name.
+    of its first one; `mentions_you` says that the text names its reader as @name. `verified` is the sender's standing now:
+    verified, changed (his keys are others than those that were compared here), or empty.
     """
 
     id: str
@@ -203,13 +206,16 @@ class InboxRow(Answer, frozen=True):
     attachments: list[AnnouncedFile] = []
     thread: str = ""
     mentions_you: bool = False
+    verified: str = ""
 
 
 class InboxAnswer(Answer, frozen=True):
-    """Oldest first. `more` says that others wait."""
+    """Oldest first. `more` says that others wait. `held_up` names members whose messages came and wait, because they name a
+    membership that the broker does not show here."""
 
     messages: list[InboxRow]
     more: bool
+    held_up: list[str] = []
 
 
 @op(

@@ -1,6 +1,6 @@
 """The API proxy: switching it, and what a client must be told to use it."""
 
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -15,6 +15,10 @@ UpstreamUrl = Annotated[
 Port = Annotated[
     int, msgspec.Meta(ge=0, le=65_535, description="the port on this machine; default: as before, at first a free one")
 ]
+
+
+Store: TypeAlias = Literal["", "bodies", "nothing"]
+Days = Annotated[int, msgspec.Meta(ge=0, le=36_500)]
 
 
 class ProxyOnAnswer(Answer, frozen=True):
@@ -32,7 +36,7 @@ class ProxyOnAnswer(Answer, frozen=True):
     answer=ProxyOnAnswer,
     tier=Tier.USER,
     guarded=True,
-    audited=("port", "new_token"),
+    audited=("port", "new_token", "store"),
     errors=("port_taken",),
     command=Command("proxy on"),
 )
@@ -45,13 +49,38 @@ class TurnOn(Request, frozen=True):
     upstream: UpstreamUrl = ""
     port: Port = 0
     new_token: Annotated[bool, msgspec.Meta(description="make a new token; the old URL is refused from now on")] = False
+    via: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=512,
+            description="the network's own proxy on the way, such as http://proxy.example:3128; none: straight; default: as"
+            " before, at first straight",
+        ),
+    ] = ""
+    store: Annotated[
+        Store,
+        msgspec.Meta(
+            description="bodies: store what requests and answers say, encrypted; nothing: do not; default: as before,"
+            " at first nothing"
+        ),
+    ] = ""
+    keep_days: Annotated[Days, msgspec.Meta(description="how long bodies stay; default: as before, at first 14")] = 0
+    keep_mib: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=1_048_576, description="how many MiB of them at most; default: as before, at first 512"),
+    ] = 0
+    history_days: Annotated[
+        Days,
+        msgspec.Meta(description="how long single requests stay in the record; default: as before, at first 365"),
+    ] = 0
 
 
 class ProxyOffAnswer(Answer, frozen=True):
-    """`connections` are still being answered."""
+    """`connections` are still being answered. `notes` say what is still stored."""
 
     state: str
     connections: int
+    notes: list[str]
 
 
 @op("proxy.off", answer=ProxyOffAnswer, tier=Tier.USER, guarded=True, audited=(), command=Command("proxy off"))
@@ -61,17 +90,29 @@ class TurnOff(Request, frozen=True):
 
 class ProxyStatusAnswer(Answer, frozen=True):
     """`state` is on, off or failed (see `trouble`). `requests`, `recorded` and `lost` count since the daemon's start; `lost`
-    ones passed, but could not be recorded. `codings` are those of compressed answers whose usage can be read here."""
+    ones passed, but could not be recorded. `codings` are those of compressed answers whose usage can be read here.
+
+    `store` is bodies or nothing; of `stored_requests` bodies lie here, `stored_bytes` of them, and those of `unstored`
+    requests since the daemon's start could not be stored.
+    """
 
     state: str
     trouble: str
     upstream: str
+    via: str
     port: int
     connections: int
     requests: int
     recorded: int
     lost: int
     codings: list[str]
+    store: str
+    stored_requests: int
+    stored_bytes: int
+    unstored: int
+    keep_days: int
+    keep_mib: int
+    history_days: int
 
 
 @op("proxy.status", answer=ProxyStatusAnswer, tier=Tier.AGENT, command=Command("proxy status"))
@@ -103,3 +144,30 @@ class ProxyEnvAnswer(Answer, frozen=True):
 )
 class GetProxyEnv(Request, frozen=True):
     """Print what to set so that Claude Code uses the proxy: eval "$(mesh proxy env)"."""
+
+
+class ForgetAnswer(Answer, frozen=True):
+    """Of how many requests the bodies were deleted, and how many single requests of the record."""
+
+    bodies: int
+    requests: int
+
+
+@op(
+    "proxy.forget",
+    answer=ForgetAnswer,
+    tier=Tier.USER,
+    guarded=True,
+    audited=("older", "requests"),
+    command=Command("proxy forget"),
+)
+class Forget(Request, frozen=True):
+    """Delete the stored bodies of requests and answers, for good.
+
+    Sums by day stay in any case.
+    """
+
+    older: Annotated[Days, msgspec.Meta(description="only what is older than so many days; default: all")] = 0
+    requests: Annotated[
+        bool, msgspec.Meta(description="and the single requests of the record: conversations, times, sessions")
+    ] = False

@@ -12,7 +12,7 @@ class ThreadRow(Answer, frozen=True):
     """A message of the conversation. `direction` is out for what was sent from here, in for what came.
 
     `at_ms` is epoch ms by this machine's clock: when it was written here, or when it came. `to` names the recipients of
-    what went out, the first 10 of them. `mentions_you`: its text names the reader.
+    what went out, the first 10 of them. `mentions_you`: its text names the reader. `verified` as in the inbox.
     """
 
     id: str
@@ -26,6 +26,7 @@ class ThreadRow(Answer, frozen=True):
     state: State
     mentions_you: bool
     message: str
+    verified: str = ""
 
 
 class ThreadAnswer(Answer, frozen=True):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from mesh_protocol.op import Answer, Command, Request, Tier, op
+from mesh_protocol.ops.budgets import HeldRow as BudgetHeld
 from mesh_protocol.ops.fields import Id, Limit, MeshArg, Name
 
 
@@ -23,13 +24,13 @@ class TrustState(Answer, frozen=True):
     tier=Tier.USER,
     guarded=True,
     audited=("policy", "peer"),
-    errors=("unknown_mesh", "no_mesh", "unknown_recipient", "ambiguous_recipient"),
+    errors=("unknown_mesh", "no_mesh", "unknown_recipient"),
     command=Command("trust", args=("policy", "peer")),
 )
 class SetTrust(Request, frozen=True):
     """Decide what becomes of a person's messages here: shown to your sessions, held until you let them in, or refused.
 
-    It holds for this machine and from now on; `allow` also lets in what was held of him.
+    It holds on your machines and from now on; `allow` also lets in what was held of him.
     """
 
     policy: Annotated[
@@ -59,7 +60,10 @@ class ListTrust(Request, frozen=True):
 
 
 class HeldRow(Answer, frozen=True):
-    """A message that no session was given. `message` is its beginning; `to` the session it is for, empty for the person."""
+    """A message that no session was given. `message` is its beginning; `to` the session it is for, empty for the person.
+
+    `verified` as in the inbox.
+    """
 
     id: str
     sender: str
@@ -67,13 +71,15 @@ class HeldRow(Answer, frozen=True):
     mesh: str
     since_ms: int
     message: str
+    verified: str = ""
 
 
 class HeldAnswer(Answer, frozen=True):
-    """The oldest first; `more` says that there are others."""
+    """The oldest first; `more` says that there are others. `budgets` are the requests that wait because one is used up."""
 
     held: list[HeldRow]
     more: bool
+    budgets: list[BudgetHeld]
 
 
 @op(
@@ -82,11 +88,11 @@ class HeldAnswer(Answer, frozen=True):
     tier=Tier.USER,
     guarded=True,
     drops_unknown=True,
-    command=Command("held", rows="held", columns=("id", "sender", "to", "message")),
+    command=Command("held", rows="held", columns=("id", "sender", "verified", "to", "message")),
     texts="held[].message",
 )
 class ListHeld(Request, frozen=True):
-    """List the messages that are held back from your sessions."""
+    """List what waits for your word: messages held back from your sessions, and requests that a budget holds."""
 
     limit: Annotated[Limit, msgspec.Meta(description="how many at most")] = 50
 

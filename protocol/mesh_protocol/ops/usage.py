@@ -7,6 +7,7 @@ import msgspec
 from mesh_protocol.op import Answer, Command, Request, Tier, op
 
 Grouping: TypeAlias = Literal["day", "model", "session", "agent", "account", "kind", "tool"]
+BodyPart: TypeAlias = Literal["request", "answer"]
 Since = Annotated[
     str,
     msgspec.Meta(
@@ -19,14 +20,13 @@ ConversationId = Annotated[
 Rows = Annotated[int, msgspec.Meta(ge=1, le=500, description="how many rows at most")]
 
 
-class UsageRow(Answer, frozen=True):
-    """One group. The input is what was neither read from nor written to a cache; `thinking_tokens` are part of the output.
+class UsageSums(Answer, frozen=True):
+    """Sums. The input is what was neither read from nor written to a cache; `thinking_tokens` are part of the output.
 
     `unpriced` requests are not in `cost_usd`: their model has no price here. `partial` ones broke off; `unaccounted` ones
     succeeded, but what they used could not be read.
     """
 
-    key: str
     requests: int
     input_tokens: int
     output_tokens: int
@@ -38,6 +38,12 @@ class UsageRow(Answer, frozen=True):
     partial: int
     unaccounted: int
     failed: int
+
+
+class UsageRow(UsageSums, frozen=True):
+    """One group, and its sums."""
+
+    key: str
 
 
 class WindowRow(Answer, frozen=True):
@@ -51,22 +57,11 @@ class WindowRow(Answer, frozen=True):
     seen_ms: int
 
 
-class UsageAnswer(Answer, frozen=True):
+class UsageAnswer(UsageSums, frozen=True):
     """The totals, and a row for each group. `more` groups are in the totals alone. `trouble` says what is not recorded."""
 
     by: str
     since: str
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    cache_write_tokens: int
-    thinking_tokens: int
-    cost_usd: float
-    unpriced: int
-    partial: int
-    unaccounted: int
-    failed: int
     rows: list[UsageRow]
     more: int
     windows: list[WindowRow]
@@ -136,7 +131,8 @@ class ThreadRow(Answer, frozen=True):
 
 
 class RequestRow(Answer, frozen=True):
-    """One request. `parent` is the row it follows, 0 for none. Times in milliseconds, -1 where they did not come."""
+    """One request. `parent` is the row it follows, 0 for none. Times in milliseconds, -1 where they did not come.
+    `stored_bytes` is what request and answer say where that is stored (mesh proxy on --store bodies), else 0."""
 
     row: int
     started_ms: int
@@ -162,6 +158,7 @@ class RequestRow(Answer, frozen=True):
     first_token: float
     total: float
     request_id: str
+    stored_bytes: int
 
 
 class ConversationAnswer(Answer, frozen=True):
@@ -196,6 +193,32 @@ class ShowConversation(Request, frozen=True):
 
     id: ConversationId
     limit: Rows = 100
+
+
+class BodyAnswer(Answer, frozen=True):
+    """A piece of what was said, `size` bytes in all; `next_offset` is where the next one begins, 0 after the last."""
+
+    row: int
+    part: str
+    size: int
+    next_offset: int
+    text: str
+
+
+@op(
+    "usage.body",
+    answer=BodyAnswer,
+    tier=Tier.USER,
+    guarded=True,
+    errors=("not_found",),
+    texts="text",
+)
+class ReadBody(Request, frozen=True):
+    """Read what a request or its answer says, where bodies are stored, piece by piece."""
+
+    row: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    part: BodyPart
+    offset: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
 
 
 class ImportAnswer(Answer, frozen=True):
@@ -262,3 +285,24 @@ class Reconcile(Request, frozen=True):
     """Hold what the proxy recorded against what the transcripts tell (mesh usage import), day by day."""
 
     since: Since = "30d"
+
+
+class RepriceAnswer(Answer, frozen=True):
+    """Of `requests` that were looked at, `changed` have another cost now. The costs are of all of them."""
+
+    requests: int
+    changed: int
+    before_usd: float
+    after_usd: float
+
+
+@op(
+    "usage.reprice",
+    answer=RepriceAnswer,
+    tier=Tier.USER,
+    audited=(),
+    errors=("bad_settings",),
+    command=Command("usage reprice"),
+)
+class Reprice(Request, frozen=True):
+    """Give recorded requests the prices of today: after you edited prices.toml, or where a model had no price."""

@@ -47,6 +47,11 @@ CODES: Final[Mapping[str, Kind]] = {
     # Rights and keys.
     "not_allowed": Kind(NOT_ALLOWED, "{why}"),
     "guarded": Kind(NOT_ALLOWED, "an agent may not do this: run it yourself in a terminal: {command}"),
+    "guard_asks": Kind(NOT_ALLOWED, "mesh guard is on: {command} asks for its passphrase on a terminal; {script}"),
+    "wrong_passphrase": Kind(NOT_ALLOWED, "that is not the passphrase of mesh guard: nothing was done"),
+    "bad_token": Kind(
+        NOT_ALLOWED, "this token was never made here, was revoked or has expired: make another (mesh token create)"
+    ),
     "keys_locked": Kind(TRY_LATER, "the keys are locked: run mesh unlock"),
     "keys_unavailable": Kind(CONFIG, "{why}"),
     # Meshes.
@@ -64,6 +69,22 @@ CODES: Final[Mapping[str, Kind]] = {
     "invite_unknown": Kind(BAD_DATA, "the mesh knows no such invite: ask for a new one (mesh invite)"),
     "invite_used": Kind(BAD_DATA, "this invite was used already: ask for a new one (mesh invite)"),
     "invite_expired": Kind(BAD_DATA, "this invite expired {when}: ask for a new one (mesh invite)"),
+    "invite_closed": Kind(BAD_DATA, "this invite was closed: ask for a new one (mesh invite)"),
+    "invite_denied": Kind(NOT_ALLOWED, "whoever may let you in said no: ask them, and for a new invite (mesh invite)"),
+    # Linking a device.
+    "bad_link": Kind(BAD_DATA, "{why}"),
+    "link_unknown": Kind(
+        BAD_DATA, "nobody waits behind this link any more: run mesh device link again on a machine that is in the mesh"
+    ),
+    "link_used": Kind(
+        BAD_DATA, "another machine has used this link: run mesh device link again, and show the new link to nobody else"
+    ),
+    "link_ended": Kind(FAILED, "the machines are not linked: {why}; start again with mesh device link"),
+    "words_differ": Kind(
+        NOT_ALLOWED,
+        "the words differ, so somebody else may have answered, and nothing was linked: run mesh device link again",
+    ),
+    "bad_backup": Kind(BAD_DATA, "{why}"),
     "already_member": Kind(FAILED, "this machine is already in {mesh}"),
     # Recipients and messages.
     "unknown_recipient": Kind(USAGE, "nobody here is called {target}; there are: {candidates}"),
@@ -79,7 +100,8 @@ CODES: Final[Mapping[str, Kind]] = {
     "mailbox_full": Kind(TRY_LATER, "the recipient's mailbox at the broker is full; the message waits here"),
     "no_session": Kind(FAILED, "this command belongs to no agent session of this machine: {hint}"),
     "peer_changed": Kind(
-        NOT_ALLOWED, "the keys of {peer} changed since you verified them, so nothing was sent: run mesh verify {peer}"
+        NOT_ALLOWED,
+        "the keys of {peer} changed, or others signed them in for him, so nothing was sent: run mesh verify {peer}",
     ),
     "number_differs": Kind(
         FAILED,
@@ -110,6 +132,7 @@ CODES: Final[Mapping[str, Kind]] = {
     "port_taken": Kind(TRY_LATER, "the port {port} of this machine cannot be used ({why}): give another with --port"),
     "too_many": Kind(FAILED, "there are {limit} {what} already, and no more are kept: remove one first"),
     "service_off": Kind(FAILED, "the {service} is off: run mesh {service} on"),
+    "account_failed": Kind(FAILED, "the login of {account} gives no token: {why}; nothing was kept"),
     "audit_broken": Kind(BAD_DATA, "the audit is not what was written, first at entry {entry}: {why}"),
     "shutting_down": Kind(TRY_LATER, "the daemon is stopping: try again in a moment"),
 }

@@ -8,15 +8,8 @@ import pytest
 import trio
 
 from broker_kit.people import Mesh, seeded
-from mesh_protocol.broker_api import (
-    ChainAppend,
-    Challenge,
-    Hello,
-    HelloAnswer,
-    MailResume,
-    ResumeAnswer,
-    TipAnswer,
-)
+from mesh_protocol.broker_api import Challenge, Hello, HelloAnswer, MailResume, ResumeAnswer, TipAnswer
+from mesh_protocol.broker_chain import ChainAppend
 from mesh_protocol.chain import Record
 from mesh_protocol.hello import (
     BrokerHello,
@@ -135,6 +128,7 @@ class Side:
         generation: int = 1,
         invite: bool = False,
         create: bool = False,
+        meet: bool = False,
         token: bytes = b"",
         signer: SigningKey | None = None,
         ver: tuple[int, int] = (1, 1),
@@ -153,6 +147,7 @@ class Side:
             sig=sig,
             invite=invite,
             create=create,
+            meet=meet,
             admission=admission_proof(token, hello) if token else b"",
         )
         return request, hello
@@ -164,12 +159,13 @@ class Side:
         *,
         generation: int = 1,
         invite: bool = False,
+        meet: bool = False,
         create: Mesh | None = None,
         token: bytes = b"",
     ) -> HelloAnswer:
         """The mutual hello, the broker's half verified."""
         request, hello = self.hello_request(
-            mesh_id, key, generation=generation, invite=invite, create=create is not None, token=token
+            mesh_id, key, generation=generation, invite=invite, create=create is not None, meet=meet, token=token
         )
         body = lst(*(record.encode() for record in create.records[:2])) if create is not None else b""
         answer = await self.call(request, HelloAnswer, body)

@@ -21,6 +21,7 @@ class Talker:
         self.owner = owner
         self.sock = sock
         self.peer = Peer()
+        self.thread = threading.Thread(target=self.run, daemon=True)
 
     def answer(self, request: RequestReceived, result: JsonValue, body: bytes = b"") -> None:
         self.sock.sendall(self.peer.respond(request.id, result, body))
@@ -83,7 +84,8 @@ class Scripted:
             os.close(folder)
         self._listener.listen(20)
         (run / "where").write_bytes(os.fsencode(self.path) + b"\n")
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
+        self._acceptor.start()
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -93,12 +95,13 @@ class Scripted:
                 return
             talker = Talker(self, sock)
             self._talkers.append(talker)
-            threading.Thread(target=talker.run, daemon=True).start()
+            talker.thread.start()
 
     def stop(self) -> None:
         """Die: no more connections, and those there are end."""
         if self._listener is not None:
             self._listener.shutdown(socket.SHUT_RDWR)
+            self._acceptor.join(SECONDS)  # what it has just accepted is among the talkers
             self._listener.close()
             self._listener = None
         for talker in self._talkers:
@@ -106,6 +109,8 @@ class Scripted:
                 talker.sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+            if talker.thread is not threading.current_thread():  # a handler may end its daemon
+                talker.thread.join(SECONDS)
             talker.sock.close()
         self._talkers.clear()
 

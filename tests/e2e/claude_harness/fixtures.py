@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from machines.machine import Machine
+
 from .binary import BinaryUnavailable, find_binary
 from .namespace import Place, open_place
+from .settled import Settled, open_settled
 from .stage import Stage, open_stage
 
 
@@ -40,6 +43,19 @@ async def claude_stage(claude_binary: Path, claude_place: Place) -> AsyncIterato
     """Binary, place, scripted API and homes for one test."""
     async with open_stage(claude_binary, claude_place) as stage:
         yield stage
+
+
+@pytest.fixture
+async def settled(claude_stage: Stage) -> AsyncIterator[Settled]:
+    """That stage beside a running daemon with a mesh."""
+    async with open_settled(claude_stage) as found:
+        yield found
+
+
+@pytest.fixture
+def machine(settled: Settled) -> Machine:
+    """The machine of that daemon."""
+    return settled.machine
 
 
 def _announce(request: pytest.FixtureRequest, line: str) -> None:

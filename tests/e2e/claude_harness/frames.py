@@ -1,7 +1,7 @@
 """Reads our message frame as an attentive agent would: whose text it is, and what to answer with."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .fake_api import Request, ToolUse
@@ -35,6 +35,11 @@ def frames_in(news: str) -> list[SeenFrame]:
         found.append(SeenFrame(header["id"], header["mark"], arguments, news[start:end]))
         position = end + 1 + len(edge)
     return found
+
+
+def texts_of(turns: Sequence[Request]) -> list[str]:
+    """The peers' texts that the model was given in these turns, in order."""
+    return [frame.text for turn in turns for frame in frames_in(turn.news)]
 
 
 def answer_with(tool: str, message: str) -> Callable[[Request], tuple[ToolUse, ...]]:

@@ -20,6 +20,7 @@ from .registry_view import RegistryView
 from .waiting import alongside, end_process, until
 
 COLUMNS, ROWS = 140, 50
+ASKS = "Do you want to proceed?"
 
 
 class InteractiveSession(RegistryView):
@@ -46,6 +47,16 @@ class InteractiveSession(RegistryView):
         await self.keys(text)
         await self.shows(f"❯ {text}")
         await self.keys("\r")
+
+    async def approve(self) -> None:
+        """Say yes to the permission prompt. One that has just appeared takes no keys yet, so Return is pressed again."""
+        await self.shows(ASKS)
+        with trio.move_on_after(20.0):
+            while ASKS in self.text:
+                await self.keys("\r")
+                with trio.move_on_after(0.5):
+                    await until(lambda: ASKS not in self.text, what="an answer")
+        assert ASKS not in self.text, self.explain()
 
     async def shows(self, text: str, *, seconds: float = 20.0) -> str:
         """Wait until the screen shows `text`; the row that holds it first."""

@@ -2,17 +2,18 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
 import trio
 
-from machines.machine import Machine
+from machines.machine import RUN, Machine
 from machines.talk import Answer, NoDaemon
 
+from .frames import texts_of
 from .home import Home
 from .stage import Stage, short_folder
 
@@ -30,18 +31,32 @@ class Settled:
 
     stage: Stage
     machine: Machine
-    homes: list[Home] = field(default_factory=list)
 
     async def home(self, name: str = "a", *, settings: Mapping[str, object] | None = None) -> Home:
         """A home in which `mesh install` was run."""
         home = self.stage.home(name, settings=settings)
-        env = {"PATH": os.environ["PATH"], "HOME": str(home.path), "MESH_HOME": str(self.machine.home)}
-        with trio.fail_after(SECONDS):
-            command = [str(MESH), "install", "--yes", "--no-service"]
-            done = await trio.run_process(command, env=env, stdin=b"", capture_stdout=True, capture_stderr=True)
-        assert done.returncode == 0
-        self.homes.append(home)
+        await self.install(home)
         return home
+
+    async def install(self, home: Home) -> None:
+        status, _, complaint = await self.mesh(home, "install", "--yes", "--no-service")
+        assert status == 0, complaint
+
+    async def mesh(self, home: Home, *arguments: str) -> tuple[int, str, str]:
+        """A `mesh` command of the person whose home it is: exit status, output, complaint."""
+        path = f"{self.stage.binary.parent}:{os.environ['PATH']}"
+        env = {"PATH": path, "HOME": str(home.path), "MESH_HOME": str(self.machine.home)}
+        with trio.fail_after(SECONDS):
+            done = await trio.run_process(
+                [str(MESH), *arguments],
+                env=env,
+                cwd=home.project,
+                stdin=b"",
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+            )
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     async def rows(self) -> list[Answer]:
         """The live sessions that the daemon knows."""
@@ -88,6 +103,20 @@ class Settled:
 
         return await eventually(look, what=f"message {msg_id} shown", explain=lambda: self.progress(msg_id))
 
+    async def until_told(self, *texts: str, last: bool = False) -> None:
+        """Wait until the model was given exactly these peers' texts, in this order; `last`: its latest turn alone.
+
+        A message is shown when it stands in the transcript, which is a moment before the model is asked about it.
+        """
+
+        async def look() -> bool:
+            return texts_of(self.stage.api.turns()[-1 if last else 0 :]) == [*texts]
+
+        async def told() -> list[list[str]]:
+            return [texts_of([turn]) for turn in self.stage.api.turns()]
+
+        await eventually(look, what=f"a model that was told {texts}", explain=told)
+
     async def restart(self) -> None:
         """The daemon is killed and started again."""
         await self.machine.kill()
@@ -111,10 +140,10 @@ async def eventually(
 
 
 @asynccontextmanager
-async def open_settled(stage: Stage) -> AsyncIterator[Settled]:
-    """A running daemon with a mesh, stopped at the end."""
+async def open_settled(stage: Stage, argv: Sequence[str] = RUN) -> AsyncIterator[Settled]:
+    """A running daemon with a mesh, stopped at the end. `argv` is what its interpreter runs."""
     with short_folder() as folder:
-        machine = Machine("ann", folder)
+        machine = Machine("ann", folder, argv=argv)
         try:
             await machine.start()
             await machine.call("mesh.new", name="team", me="ann")

@@ -2,7 +2,7 @@
 
 import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -11,16 +11,20 @@ import trio
 from machines.program import Program
 from machines.talk import Answer, Talk, open_talk
 
+RUN = ("-m", "meshd", "run")
+
 
 class Machine(Program):
-    """`meshd run` for a home. `name` is also the name of its person."""
+    """`meshd run` for a home. `name` is also the name of its person; `argv` is what the interpreter runs."""
 
-    def __init__(self, name: str, folder: Path, home: Path | None = None, *, log_level: str = "info") -> None:
+    def __init__(
+        self, name: str, folder: Path, home: Path | None = None, *, log_level: str = "info", argv: Sequence[str] = RUN
+    ) -> None:
         self.home = home or folder / name
         self.home.mkdir(mode=0o700, exist_ok=True)
         super().__init__(
             name,
-            ["-m", "meshd", "run"],
+            argv,
             env={"HOME": str(folder), "MESH_HOME": str(self.home), "MESH_LOG_LEVEL": log_level},
             log=folder / f"{name}.log",
             ready="meshd ready",

@@ -21,7 +21,7 @@ def event(name: str, **more: object) -> HookEvent:
         ("PostToolUse", {}, "working"),
         ("SubagentStart", {"agent_id": "a1"}, "working"),
         ("SubagentStop", {"agent_id": "a1"}, None),
-        ("PermissionRequest", {}, "waiting"),
+        ("PermissionRequest", {}, None),
         ("Notification", {"notification_type": "permission_prompt"}, "waiting"),
         ("Notification", {"notification_type": "elicitation_dialog"}, "waiting"),
         ("Notification", {"notification_type": "idle_prompt"}, "idle"),

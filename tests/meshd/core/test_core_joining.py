@@ -57,7 +57,7 @@ async def test_with_nobody_online_one_waits_visibly_and_is_let_in_later(world: W
     assert joined["state"] == "pending"
     assert 10 <= trio.current_time() - before < 11
     status = await status_of(eve)
-    assert (status["state"], status["waiting_for"]) == ("pending", "a member who may let this machine in")
+    assert (status["state"], status["waiting_for"]) == ("pending", "ann to let you in")
     again = await eve.call("mesh.join", url=url, me="eve", wait_s=1)
     assert again["state"] == "pending", "asking twice with one invite is asking once"
     await trio.sleep(3600)

@@ -3,11 +3,16 @@
 from collections.abc import Callable
 from itertools import pairwise
 
+import apsw
+import pytest
 import trio
 
 from mesh_broker.limits import Limits
 from mesh_protocol.wire.codec import decode, encode
+from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.framing import encode_frame, split_message
+from meshd.store import inbox as inbox_rows
+from meshd.store.inbox import InboxRow
 from world.machine import Machine
 from world.network import Change
 from world.talk import Answer, Talk
@@ -222,3 +227,25 @@ async def test_an_old_envelope_under_a_new_mailbox_number_is_not_shown_again(wor
     await ann.send("bob", "twice", wait="stored")
     await world.settle(5)
     assert await bob.read(all=True) == ["once", "twice"]
+
+
+async def test_what_comes_behind_a_message_that_has_no_room_waits_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    await world.unplug(bob)
+    for text in ("one", "two", "three"):
+        await ann.send("bob", text, wait="accepted")
+    add, refused = inbox_rows.add_inbox, []
+
+    def add_once_there_is_room(tx: apsw.Connection, row: InboxRow) -> int:
+        if not refused:
+            refused.append(row)
+            raise MeshError("storage_full")
+        return add(tx, row)
+
+    monkeypatch.setattr(inbox_rows, "add_inbox", add_once_there_is_room)
+    await world.plug(bob)
+    await world.settle(90)
+    assert refused
+    assert await bob.read() == ["one", "two", "three"]

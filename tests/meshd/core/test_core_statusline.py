@@ -3,11 +3,17 @@
 import json
 from dataclasses import replace
 
+import msgspec
 import pytest
 
+from mesh_protocol.io.sqlite import InlineWorker
 from meshd.fitting import width
+from meshd.glance import read_glance
 from meshd.presence import Heard, Presence, SessionView
+from meshd.services.proxy.entries import Window, local_day
+from meshd.services.proxy.store import add_entries
 from meshd.statusline import LAYOUTS, Asked, compose
+from proxy_kit.record import PLAIN
 from world.claude import Claude
 from world.machine import Machine
 from world.world import HERE, World
@@ -58,7 +64,7 @@ async def test_it_says_what_is_wrong(world: World) -> None:
     assert await line(eve) == "mesh: none yet (mesh new NAME)"
     for machine in (eve, carl):
         await machine.call("mesh.join", url=url, me=machine.name, wait_s=0)
-    assert (await line(eve)).endswith(" · waiting to be let in")
+    assert (await line(eve)).endswith(" · waiting for ann to let you in")
     await ann.start()
     await world.until(lambda: eve.mesh().active or carl.mesh().active, 120, "one is in")
     await world.settle(60)
@@ -191,3 +197,25 @@ async def test_what_peers_call_themselves_cannot_move_the_cursor(world: World) -
     ann, bob = await world.mesh("ann", "bob")
     ann.mesh().names[bob.mesh().row.member] = "b\x1b[2Job\u202e"
     assert compose(ann.app, Asked()) == "mesh team · b[2Job · 2/2 online"
+
+
+async def test_what_the_proxy_recorded_is_said_while_it_is_on(world: World) -> None:
+    ann = await world.machine("ann")
+    ann.app.node.seams = replace(ann.app.node.seams, worker=lambda name: InlineWorker())
+    await ann.claude("web")
+    session = next(iter(ann.app.sessions.live()))
+    key = session.claude.session_id
+    assert await line(ann, body=DOCUMENT) == "mesh: none yet (mesh new NAME) · Opus 5.5 · context 42% · $0.25"
+    await ann.call("proxy.on")
+    now = ann.app.node.now()
+    windows = [Window("5h", 0.6, "allowed", now + 60_000), Window("7d", 0.95, "allowed", now + 60_000)]
+    spent = msgspec.structs.replace(PLAIN, session=key, day=local_day(now), cost=1_500_000_000, windows=windows)
+    other = msgspec.structs.replace(spent, session="another", cost=500_000_000, started_ms=now)
+    await ann.app.proxy.service().db.write(lambda tx: add_entries(tx, [(1, spent), (2, other)]))
+    said = "mesh: none yet (mesh new NAME) · 5h 40% left · 7d 5% left · Opus 5.5 · context 42% · $1.50 · $2.00 today"
+    assert compose(ann.app, Asked(session=session, glance=read_glance(DOCUMENT))) == said
+    assert "$0.25" in await line(ann, body=DOCUMENT)
+    assert "7d 5% left" in await line(ann, layout="minimal")
+    assert "5h" not in await line(ann, layout="minimal")
+    await ann.call("proxy.off")
+    assert "left" not in await line(ann, body=DOCUMENT)

@@ -1,7 +1,11 @@
 """Waiting for a person is a state of its own that everybody sees, and `mesh why` says what keeps a session."""
 
-import pytest
+from dataclasses import replace
 
+import pytest
+import trio
+
+from meshd.claude.formats import ClaudeSession, parse_session
 from meshd.sessions import Session
 from meshd.stuck import Backlog, why_stuck
 from meshd.waiting import Why
@@ -44,6 +48,62 @@ async def test_waiting_for_a_permission_is_seen_by_peers_and_ends_with_the_answe
     await world.until(lambda: shows("working"), what="ann sees that web goes on")
 
 
+def words_said(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statuses that the session has from now on. Nothing is seen by the poll of the registry."""
+    monkeypatch.setattr("meshd.sessions.POLL_S", 24 * 3600)
+    words: list[str] = []
+    stir = session.stir
+    monkeypatch.setattr(Session, "stir", lambda self: (words.append(self.status.word), stir())[1])
+    return words
+
+
+async def test_a_permission_request_is_seen_as_soon_as_the_registry_says_that_a_person_is_asked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, web, session = await live(world)
+    words = words_said(session, monkeypatch)
+    await world.settle(3)
+    await web.hook("UserPromptSubmit")
+    register(web, "busy")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(web.hook, "PermissionRequest")
+        await trio.sleep(0.2)
+        assert words == ["working"], "the event comes first"
+        register(web, "waiting")
+    assert words == ["working", "waiting"]
+
+
+async def test_a_permission_that_nobody_is_asked_for_is_never_shown_as_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, web, session = await live(world)
+    words = words_said(session, monkeypatch)
+    await world.settle(3)
+    await web.hook("UserPromptSubmit")
+    register(web, "busy")
+    await web.hook("PermissionRequest")
+    await world.settle(10)
+    await web.hook("PostToolUse")
+    await web.hook("Stop")
+    assert words == ["working", "idle"]
+
+
+def mute(entry: ClaudeSession | None) -> ClaudeSession | None:
+    return None if entry is None else replace(entry, status=None)
+
+
+async def test_where_the_registry_says_no_status_the_permission_request_itself_is_believed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, web, session = await live(world)
+    words = words_said(session, monkeypatch)
+    await world.settle(3)
+    monkeypatch.setattr("meshd.claude.registry.parse_session", lambda data, pid: mute(parse_session(data, pid)))
+    await web.hook("UserPromptSubmit")
+    await web.hook("PermissionRequest")
+    assert words == ["working", "waiting"]
+
+
 async def test_without_hooks_the_registry_alone_tells_that_a_session_waits(world: World) -> None:
     ann, web, _ = await live(world)
     register(web, "waiting")
@@ -52,6 +112,30 @@ async def test_without_hooks_the_registry_alone_tells_that_a_session_waits(world
     register(web, "idle")
     await world.settle(3)
     assert (await ann.call("session.list"))["sessions"][0]["status"] == "idle"
+
+
+async def test_a_registry_that_is_written_after_the_hooks_does_not_make_an_idle_session_busy_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, web, session = await live(world)
+    words = words_said(session, monkeypatch)
+    written = ann.app.sessions.node.now()
+    monkeypatch.setattr(
+        "meshd.claude.registry.parse_session", lambda data, pid: dated(parse_session(data, pid), written)
+    )
+    await world.settle(3)
+    await web.hook("UserPromptSubmit")
+    register(web, "busy")
+    await web.hook("Stop")
+    assert (await ann.call("session.why", session="web"))["code"] == "fine", "which looks at the registry"
+    assert words == ["working", "idle"]
+    await world.settle(3)
+    await ann.call("session.why", session="web")
+    assert words == ["working", "idle", "working"], "after a while it is believed"
+
+
+def dated(entry: ClaudeSession | None, written_ms: int) -> ClaudeSession | None:
+    return None if entry is None else replace(entry, status_at_ms=written_ms)
 
 
 async def test_a_waiting_session_is_not_pushed_what_can_wait(world: World) -> None:

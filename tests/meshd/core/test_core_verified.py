@@ -216,3 +216,40 @@ async def test_a_message_that_was_sent_before_the_change_reaches_no_new_device(w
     await add_device(world, bob)
     rows = ann.app.node.db.reader.execute("SELECT device FROM delivery WHERE msg_id=?", (bytes.fromhex(sent["id"]),))
     assert [bytes(row[0]) for row in rows] == [bob.app.node.device]
+
+
+async def test_every_list_of_messages_says_who_is_verified(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    api = await ann.claude("api")
+    await bob.until_knows("ann/api")
+    await ann.call("trust.set", policy="hold", peer="bob")
+    held = await bob.send("ann/api", "held")
+    await bob.until_state(held, "held")
+    sent = await bob.send("ann", "for ann")
+    await bob.until_state(sent, "held")
+
+    async def shown() -> list[str]:
+        inbox = (await ann.call("inbox.read", all=True))["messages"]
+        thread = (await ann.call("message.thread", id=sent["id"]))["messages"]
+        waiting = (await ann.call("trust.held"))["held"]
+        message = await ann.call("message.status", id=sent["id"])
+        return [row["verified"] for row in (*inbox, *thread, *waiting, message)]
+
+    assert await shown() == [""] * 5
+    await verify(ann, "bob")
+    assert await shown() == ["verified"] * 5
+    await ann.call("trust.release", id=held["id"])
+    await world.until(lambda: bool(api.seen), what="it is let in")
+    assert "from bob (verified)" in api.seen[0]
+    await add_device(world, bob)
+    assert await shown() == ["changed"] * 4
+
+
+async def test_a_tool_result_says_who_is_verified(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    api = await ann.claude("api")
+    await bob.until_knows("ann/api")
+    await ann.call("session.mode", mode="inbox", session="api")
+    await verify(ann, "bob")
+    await bob.until_state(await bob.send("ann/api", "one"), "stored")
+    assert "from bob (verified) (human)" in await api.tool("check_messages")

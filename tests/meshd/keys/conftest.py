@@ -105,28 +105,48 @@ def secret_service(bus: dict[str, str]) -> Iterator[Callable[[str], dict[str, st
 
 
 @pytest.fixture
-def gnome_keyring(bus: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The real gnome-keyring-daemon, unlocked, on the bus."""
+def gnome_keyrings(bus: dict[str, str], tmp_path: Path) -> Iterator[Callable[[bytes | None], dict[str, str]]]:
+    """Puts the real gnome-keyring-daemon on the bus in place of the one before: unlocked by a login password, or locked."""
     program = shutil.which("gnome-keyring-daemon")
     if program is None:
         pytest.skip("gnome-keyring-daemon is not installed: only the stand-in Secret Service is tried")
     runtime = tmp_path / "runtime"
     runtime.mkdir(mode=0o700)
     environ = {**os.environ, **bus, "XDG_RUNTIME_DIR": str(runtime)}
-    process = subprocess.Popen(
-        [program, "--unlock", "--components=secrets", "--foreground"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environ,
-    )
-    assert process.stdin is not None
-    process.stdin.write(b"login password")
-    process.stdin.close()
-    _wait_for_name(environ)
-    yield bus
-    process.terminate()
-    process.wait(10)
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(password: bytes | None) -> dict[str, str]:
+        _end(running)
+        unlock = [] if password is None else ["--unlock"]
+        process = subprocess.Popen(
+            [program, *unlock, "--components=secrets", "--foreground"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environ,
+        )
+        running.append(process)
+        assert process.stdin is not None
+        process.stdin.write(password or b"")
+        process.stdin.close()
+        _wait_for_name(environ)
+        return bus
+
+    yield start
+    _end(running)
+
+
+@pytest.fixture
+def gnome_keyring(gnome_keyrings: Callable[[bytes | None], dict[str, str]]) -> dict[str, str]:
+    """The real gnome-keyring-daemon, unlocked, on the bus."""
+    return gnome_keyrings(b"login password")
+
+
+def _end(running: "list[subprocess.Popen[bytes]]") -> None:
+    while running:
+        process = running.pop()
+        process.terminate()
+        process.wait(10)
 
 
 def _wait_for_name(environ: dict[str, str]) -> None:

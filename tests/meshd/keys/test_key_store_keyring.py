@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from mesh_protocol.keys import SigningKey
 from meshd.keys import store as store_module
 from meshd.keys.bus import reachable_bus
 from meshd.keys.file_backend import IDENTITY_NAME, MACHINE_KEY_NAME, MARKER_NAME
 from meshd.keys.keyring_backend import KeyringBackend
-from meshd.keys.states import KeysDamaged, KeysLocked, KeysRefused, KeysUnavailable
+from meshd.keys.states import KeysDamaged, KeysLocked, KeysNotReady, KeysRefused, KeysUnavailable
 from meshd.keys.store import KeyStore
 
 MakeStore = Callable[..., KeyStore]
@@ -52,6 +53,25 @@ def test_the_real_gnome_keyring_keeps_the_identity(make_store: MakeStore, gnome_
     assert found is not None
     assert found.device_id == made.device_id
     assert again.bump_generation().generation == 2
+
+
+def test_the_real_gnome_keyring_locked_is_never_a_second_identity(
+    make_store: MakeStore, gnome_keyrings: Callable[[bytes | None], dict[str, str]], keys_dir: Path
+) -> None:
+    made = make_store("auto", gnome_keyrings(b"login password")).create()
+    before = {path.name: path.read_bytes() for path in keys_dir.iterdir()}
+    environ = gnome_keyrings(None)
+    for choice in ("auto", "file", "keyring"):
+        store = make_store(choice, environ)
+        for attempt in (store.load, store.create):
+            with pytest.raises(KeysNotReady):
+                attempt()
+        assert store.report().condition in ("locked", "unavailable")
+        store.close()
+    assert {path.name: path.read_bytes() for path in keys_dir.iterdir()} == before
+    found = make_store("auto", gnome_keyrings(b"login password")).load()
+    assert found is not None
+    assert found.device_id == made.device_id
 
 
 def test_neither_the_keyring_item_nor_the_files_alone_are_the_key(
@@ -191,6 +211,17 @@ def test_a_crash_around_the_keyring_write_ends_in_one_identity(
     assert again.device_id == identity.device_id
     with pytest.raises(KeysRefused):
         make_store("auto", environ).create()
+
+
+def test_another_device_takes_the_place_in_the_keyring(make_store: MakeStore, secret_service: Serve) -> None:
+    environ = secret_service("open")
+    store = make_store("keyring", environ)
+    made = store.create()
+    other = SigningKey.from_seed(bytes(32)).public
+    assert store.replace_device(bytes(32), 99).device_id == other
+    found = make_store("keyring", environ).load()
+    assert found is not None
+    assert (found.device_id, found.generation, found.store_key) == (other, 99, made.store_key)
 
 
 def test_keys_in_the_keyring_take_no_passphrase(make_store: MakeStore, secret_service: Serve) -> None:

@@ -1,26 +1,18 @@
 """The daemon's MCP server, line by line and with the MCP SDK's own client at the other end."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
-import anyio
-import mcp_types
 import pytest
 import trio
-from mcp.shared.message import SessionMessage
 
 from mcp import Client
+from mcp_kit.session import MARK, SENT, Daemon, Lines, always_sent, call, request, sdk_transport, text_of
 from mesh_protocol.op import Answer, Operation, Request
-from mesh_protocol.ops.messages import InboxAnswer, InboxRow, Send, SendAnswer
+from mesh_protocol.ops.messages import InboxAnswer, InboxRow, Send
 from mesh_protocol.ops.peers import PeersAnswer, PresenceAnswer
-from mesh_protocol.registry import load_operations
 from mesh_protocol.wire.errors import MeshError
-from meshd.claude.marks import Mark
 from meshd.mcp.server import MAX_CALLS, REVISIONS, McpServer, ToolCall
 
-MARK = Mark("00112233445566aa")
 TOOLS = {
     "send_message",
     "list_peers",
@@ -33,107 +25,7 @@ TOOLS = {
     "join_group",
     "leave_group",
 }
-SENT = SendAnswer(id="aabbccdd00112233", mesh="team", state="stored", reached=True, recipients=[])
 PRESENCE = PresenceAnswer(to="bob/web", status="idle", summary="tests", visible=True)
-
-
-@dataclass
-class Daemon:
-    """What stands behind the server: `reply` decides, `calls` and `bugs` remember."""
-
-    reply: Callable[[Operation, Request], Awaitable[Answer]]
-    calls: list[tuple[str, Request, ToolCall]] = field(default_factory=list)
-    bugs: list[BaseException] = field(default_factory=list)
-
-    def invoke(self, operation: Operation, request: Request, call: ToolCall) -> Awaitable[Answer]:
-        self.calls.append((operation.method, request, call))
-        return self.reply(operation, request)
-
-    def report(self, method: str, error: BaseException) -> str:
-        self.bugs.append(error)
-        return f"ref-{method}"
-
-
-async def always_sent(operation: Operation, request: Request) -> Answer:
-    return SENT
-
-
-def server_for(daemon: Daemon, send: Callable[[bytes], Awaitable[None]]) -> McpServer:
-    return McpServer(
-        load_operations().values(),
-        invoke=daemon.invoke,
-        send=send,
-        failed=daemon.report,
-        new_mark=lambda: MARK,
-        build="9.8.7",
-    )
-
-
-class Lines:
-    """A server spoken to line by line."""
-
-    def __init__(self, daemon: Daemon, nursery: trio.Nursery) -> None:
-        self.end, incoming = trio.open_memory_channel[bytes](100)
-        outgoing, self._from_server = trio.open_memory_channel[bytes](100)
-        self.server = server_for(daemon, outgoing.send)
-        self.ended = trio.Event()
-        nursery.start_soon(self._run, incoming)
-
-    async def _run(self, incoming: trio.MemoryReceiveChannel[bytes]) -> None:
-        await self.server.run(incoming)
-        self.ended.set()
-
-    async def say(self, message: object) -> None:
-        await self.end.send(message if isinstance(message, bytes) else json.dumps(message).encode())
-
-    async def hear(self) -> dict:
-        with trio.fail_after(5):
-            return json.loads(await self._from_server.receive())
-
-    async def ask(self, message: object) -> dict:
-        await self.say(message)
-        return await self.hear()
-
-
-def request(request_id: object, method: str, **params: object) -> dict:
-    return {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
-
-
-def call(request_id: object, name: str, arguments: dict, **meta: object) -> dict:
-    return request(request_id, "tools/call", name=name, arguments=arguments, _meta=meta)
-
-
-def text_of(answer: dict) -> str:
-    (block,) = answer["result"]["content"]
-    assert block["type"] == "text"
-    return block["text"]
-
-
-@asynccontextmanager
-async def sdk_transport(daemon: Daemon, servers: list[McpServer] | None = None) -> AsyncIterator[tuple[object, object]]:
-    """The transport that the SDK's client is given: its messages become lines, and lines its messages.
-
-    The server is put into `servers`.
-    """
-    to_client, client_reads = anyio.create_memory_object_stream[SessionMessage | Exception](100)
-    client_writes, from_client = anyio.create_memory_object_stream[SessionMessage](100)
-    lines_in, lines = trio.open_memory_channel[bytes](100)
-
-    async def send(line: bytes) -> None:
-        await to_client.send(SessionMessage(mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False)))
-
-    async def forward() -> None:
-        async for message in from_client:
-            await lines_in.send(message.message.model_dump_json(by_alias=True, exclude_unset=True).encode())
-
-    server = server_for(daemon, send)
-    if servers is not None:
-        servers.append(server)
-    async with trio.open_nursery() as nursery, to_client, client_reads, client_writes, from_client:
-        nursery.start_soon(forward)
-        nursery.start_soon(server.run, lines)
-        yield client_reads, client_writes
-        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -188,12 +80,18 @@ async def test_initialize_agrees_on_a_known_revision_or_offers_the_newest(
     answer = await lines.ask(request(0, "initialize", protocolVersion=asked, capabilities={}, clientInfo={}))
     assert answer["id"] == 0
     assert answer["result"]["protocolVersion"] == given
-    assert answer["result"]["capabilities"] == {"tools": {"listChanged": True}, "experimental": {"claude/channel": {}}}
+    assert answer["result"]["capabilities"] == {
+        "tools": {"listChanged": True},
+        "prompts": {"listChanged": True},
+        "experimental": {"claude/channel": {}},
+    }
     assert answer["result"]["serverInfo"] == {"name": "meshd", "version": "9.8.7"}
     assert "send_message" in answer["result"]["instructions"]
 
 
-@pytest.mark.parametrize("method", ["server/discover", "prompts/list", "resources/list", "sampling/createMessage"])
+@pytest.mark.parametrize(
+    "method", ["server/discover", "resources/list", "resources/templates/list", "sampling/createMessage"]
+)
 async def test_an_unknown_request_is_refused_at_once_with_its_own_id(nursery: trio.Nursery, method: str) -> None:
     lines = Lines(Daemon(always_sent), nursery)
     answer = await lines.ask(request("server-discover-probe-1", method))

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from meshd.services.proxy import budgets as budgets_module
-from meshd.services.proxy.budgets import Budget
+from meshd.services.proxy.asking import QUIET_MS, Ask, Asks
 from meshd.services.proxy.entries import local_day
+from meshd.services.proxy.spending import Budget, Spent
 from meshd.services.proxy.store import add_entries
 from meshd.services.proxy.usage import Tokens
 from proxy_kit.record import PLAIN
@@ -21,8 +22,8 @@ DOLLAR = 10**9
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Stage]:
-    async with open_stage(folder, answering(OK)) as stage:
+async def opened(folder: Path, heard: list[bytes] | None = None) -> AsyncIterator[Stage]:
+    async with open_stage(folder, answering(OK, heard)) as stage:
         yield stage
 
 
@@ -93,7 +94,8 @@ async def test_who_is_held_too_long_is_told_why_and_when_to_try_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(budgets_module, "HOLD_S", 0.01)
-    async with opened(tmp_path) as stage:
+    heard: list[bytes] = []
+    async with opened(tmp_path, heard) as stage:
         await stage.service.budgets.add("day", "", "usd", DOLLAR)
         await spend(stage, "s-1", 2 * DOLLAR)
         client = await ask(stage)
@@ -105,8 +107,46 @@ async def test_who_is_held_too_long_is_told_why_and_when_to_try_again(
         assert error["type"] == "rate_limit_error"
         assert "$1.00 for today" in error["message"]
         assert "mesh budget allow 1" in error["message"]
-        assert stage.upstream.heard == []
+        assert heard == []
         assert stage.service.recorder.counts.requests == 0
+
+
+async def test_a_question_stays_open_between_two_tries_and_is_answered_there_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budgets_module, "HOLD_S", 0.01)
+    told: list[Ask] = []
+
+    async def tell(new: Ask) -> None:
+        told.append(new)
+
+    async with opened(tmp_path) as stage:
+        kept = stage.service.budgets
+        monkeypatch.setattr(kept, "_tell", tell)
+        budget = await kept.add("session", "", "usd", DOLLAR)
+        await spend(stage, "s-1")
+        for _ in range(2):
+            assert (await (await ask(stage, "s-1")).rest()).startswith(b"HTTP/1.1 429 ")
+        assert not kept.held
+        (asked,) = kept.asks.open()
+        assert (asked.session, asked.over.key) == ("s-1", "s-1")
+        assert [new.session for new in told] == ["s-1"], "once, not for each try"
+        assert await kept.allow(budget, DOLLAR) == ["s-1"]
+        assert kept.asks.open() == []
+        assert await passes(stage, "s-1")
+
+
+def test_a_question_is_forgotten_when_nobody_tries_any_more() -> None:
+    now = [1_000]
+    asks = Asks(lambda: now[0])
+    over = Spent(Budget(1, "session", "", "usd", DOLLAR), "s-1", DOLLAR, DOLLAR)
+    assert asks.note(over, "s-1", "") is not None
+    now[0] += QUIET_MS - 1
+    assert asks.note(over, "s-1", "") is None, "it is known"
+    now[0] += QUIET_MS - 1
+    assert [each.since_ms for each in asks.open()] == [1_000]
+    now[0] += 1
+    assert asks.open() == []
 
 
 async def test_a_budget_in_tokens_counts_all_classes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from meshd.services.proxy.imports import compare_days
 from meshd.services.proxy.prices import Prices
 from meshd.services.proxy.store import add_entries
 from meshd.services.proxy.transcripts import read_transcripts
-from proxy_kit.record import PLAIN
+from proxy_kit.record import PLAIN, START_MS
 from proxy_kit.stage import SEAMS, open_service, until
 
 NOW = 1_800_000_000_000
@@ -149,11 +149,15 @@ def test_however_a_transcript_is_read_each_message_is_found(ids: list[int], batc
         assert places.get(str(path), 0) == len(text)
 
 
+LATER_MS = START_MS + 7 * 86_400_000
+"""A week after what the transcripts tell: none of it is old enough to be forgotten."""
+
+
 async def test_a_message_that_went_through_the_proxy_is_not_counted_again(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     config = tmp_path / "claude"
     write(config, line("a") + line("b", second=1, output=7))
-    async with open_service(tmp_path) as service:
+    async with open_service(tmp_path, replace(SEAMS, clock=lambda: LATER_MS)) as service:
         through = msgspec.structs.replace(PLAIN, message_id="a", day="2025-11-20")
         await service.db.write(lambda tx: add_entries(tx, [(1, through)]))
         _, taken = await service.follower.read(config)
@@ -169,7 +173,7 @@ async def run_inline(work):
     return work()
 
 
-INLINE = replace(SEAMS, threads=run_inline, worker=lambda name: InlineWorker())
+INLINE = replace(SEAMS, clock=lambda: LATER_MS, threads=run_inline, worker=lambda name: InlineWorker())
 """For virtual time: no thread that it would not wait for."""
 
 

@@ -30,11 +30,10 @@ SEAMS = Seams(clock=lambda: time.time_ns() // 1_000_000, rng=os.urandom, threads
 
 @dataclass(eq=False)
 class Upstream:
-    """Plays `play` on each connection. `heard` holds what each connection has sent, whole."""
+    """Plays `play` on each connection."""
 
     port: int
     play: Play
-    heard: list[bytearray] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)
     """Connections that the proxy has closed, by their number."""
 
@@ -131,12 +130,14 @@ async def until(condition: Callable[[], bool], what: str) -> None:
     raise AssertionError(f"{what} did not come")
 
 
-def answering(answer: bytes, *, head_end: bytes = b"\r\n\r\n") -> Play:
-    """An upstream that reads a head and its counted body, answers, and goes on with the next request."""
+def answering(answer: bytes, heard: list[bytes] | None = None) -> Play:
+    """An upstream that reads a head and its counted body, notes it in `heard`, answers, and goes on with the next one."""
 
     async def play(stream: trio.SocketStream) -> None:
         buffer = bytearray()
-        while await read_request(stream, buffer) is not None:
+        while (request := await read_request(stream, buffer)) is not None:
+            if heard is not None:
+                heard.append(request)
             await stream.send_all(answer)
 
     return play

@@ -169,6 +169,7 @@ class Machine:
                 processes=self.processes,
                 started_ms=self.clock(),
                 pid=1,
+                stretch=lambda passphrase, salt: self.stretch(passphrase, salt),
                 bugs=self.world.bugs,
             )
             app.take_identity = partial(take_identity, self.paths, keystore, db)

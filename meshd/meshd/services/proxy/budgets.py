@@ -6,7 +6,7 @@ the reason and `retry-after`; the client's own next try waits again, and passes 
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final
 
 import apsw
 import trio
@@ -14,53 +14,17 @@ import trio
 from mesh_protocol.io.sqlite import Database
 from meshd.log import get_logger
 from meshd.seams import Clock
+from meshd.services.proxy.asking import Asks, Tell, tell_nobody
 from meshd.services.proxy.entries import local_day
 from meshd.services.proxy.guards import Refusal
 from meshd.services.proxy.heads import Head
-from meshd.services.proxy.prices import NANO
+from meshd.services.proxy.spending import AGENTS, DAY, SESSION, USD, Budget, Spent
 
 log = get_logger("proxy")
 
 HOLD_S: Final = 60.0
 RETRY_AFTER_S: Final = 30
 MAX_BUDGETS: Final = 100
-DAY: Final = "day"
-SESSION: Final = "session"
-AGENTS: Final = "agents"
-USD: Final = "usd"
-
-
-class Budget(NamedTuple):
-    """`scope` is day, session, or agents (a sub-agent with all that it starts); `key` names one, empty: each. `amount` is
-    in nano-dollars or tokens of all classes, as `unit` says."""
-
-    id: int
-    scope: str
-    key: str
-    unit: str
-    amount: int
-
-    def shown(self, amount: int) -> str:
-        """An amount of its unit for people."""
-        return f"${amount / NANO:.2f}" if self.unit == USD else f"{amount} tokens"
-
-
-class Spent(NamedTuple):
-    """What one day, session or agent has spent, and what it may."""
-
-    budget: Budget
-    key: str
-    spent: int
-    limit: int
-
-    @property
-    def text(self) -> str:
-        """For the client that is told."""
-        budget, what = self.budget, {DAY: "today", SESSION: "this session", AGENTS: "this sub-agent"}
-        return (
-            f"the budget of {budget.shown(self.limit)} for {what[budget.scope]} is used up"
-            f" ({budget.shown(self.spent)}); your person can allow more: mesh budget allow {budget.id}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +38,13 @@ class Held:
 
 
 class Budgets:
-    """The budgets of a record, and what they hold."""
+    """The budgets of a record, what they hold, and what the person is asked; `tell` brings him a new question."""
 
-    def __init__(self, db: Database, clock: Clock) -> None:
+    def __init__(self, db: Database, clock: Clock, tell: Tell = tell_nobody) -> None:
         self._db = db
         self._clock = clock
+        self._tell = tell
+        self.asks = Asks(clock)
         self._changed = trio.Event()
         self._number = 0
         self.held: dict[int, Held] = {}
@@ -93,11 +59,15 @@ class Budgets:
             return None
         self._number += 1
         number = self._number
-        self.held[number] = Held(over, _header(head, b"session"), _header(head, b"agent"), self._clock())
+        held = self.held[number] = Held(over, _header(head, b"session"), _header(head, b"agent"), self._clock())
         try:
             with trio.move_on_after(HOLD_S):
                 while over is not None:
-                    await self._changed.wait()
+                    changed = self._changed
+                    new = self.asks.note(over, held.session, held.agent)
+                    if new is not None:
+                        await self._tell(new)
+                    await changed.wait()
                     over = self.check(head)
                     last = over or last
                 return None
@@ -158,11 +128,12 @@ class Budgets:
             tx.execute("DELETE FROM allowance WHERE budget=?", (budget,))
 
         await self._db.write(work)
+        self.asks.answered(budget, self.asks.keys(budget))
         self._again()
 
     async def allow(self, budget: Budget, more: int) -> list[str]:
-        """Allow so much more to whom the budget holds now, or to this day. Returns to whom."""
-        keys = {held.over.key for held in self.held.values() if held.over.budget.id == budget.id}
+        """Allow so much more to whom the person is asked about, or to this day. Returns to whom."""
+        keys = self.asks.keys(budget.id)
         if not keys:
             keys = {local_day(self._clock()) if budget.scope == DAY else budget.key} - {""}
 
@@ -175,6 +146,7 @@ class Budgets:
                 )
 
         await self._db.write(work)
+        self.asks.answered(budget.id, keys)
         self._again()
         return sorted(keys)
 

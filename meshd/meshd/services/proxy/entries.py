@@ -56,6 +56,7 @@ class Entry(msgspec.Struct, frozen=True):
     started: list[bytes]
     """Marks of the prompts of the sub-tasks that the answer starts."""
     windows: list[Window]
+    tier: str = ""
 
     @property
     def answered(self) -> bool:
@@ -126,8 +127,8 @@ def make_entry(exchange: Exchange, asked: Asked, reading: Reading) -> Entry:
     return Entry(
         started_ms=exchange.started_ms,
         day=day,
-        account=asked.account,
-        client=exchange.head.value(b"user-agent").decode("latin-1")[:64],
+        account=exchange.whose.account or asked.account,
+        client=exchange.whose.client or exchange.head.value(b"user-agent").decode("latin-1")[:64],
         session=asked.session,
         agent=asked.agent,
         parent_agent=asked.parent_agent,
@@ -154,6 +155,7 @@ def make_entry(exchange: Exchange, asked: Asked, reading: Reading) -> Entry:
         prompt=reading.mark(asked.first_text) if asked.first_text and not asked.agent else b"",
         started=[reading.mark(prompt) for prompt in account.prompts] if account is not None else [],
         windows=read_windows(exchange),
+        tier=usage.service_tier if usage is not None else "",
     )
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import httptools
 
 from meshd.services.proxy.answers import AnswerAccount
-from meshd.services.proxy.heads import Head
+from meshd.services.proxy.heads import OWN, Head, Whose
 
 MAX_COPY: Final = 32 * 1024 * 1024
 """Bytes of one request that are kept until it is recorded."""
@@ -49,13 +49,16 @@ class Room:
 class Copy:
     """A request's body as it passes by. `whole` says that nothing is missing; else nothing is kept at all."""
 
-    __slots__ = ("_pieces", "_room", "_size", "whole")
+    __slots__ = ("_pieces", "_room", "_size", "wanted", "whole")
 
     def __init__(self, room: Room, *, wanted: bool) -> None:
         self._room = room
         self._pieces: list[bytes] = []
         self._size = 0
-        self.whole = wanted
+        self.wanted = self.whole = wanted
+
+    def __len__(self) -> int:
+        return self._size
 
     def feed(self, piece: bytes) -> None:
         if not self.whole:
@@ -75,11 +78,16 @@ class Copy:
         self._pieces, self._size, self.whole = [], 0, False
 
 
+UNWANTED: Final = Copy(Room(0), wanted=False)
+"""Of what nobody keeps."""
+
+
 class Exchange:
     """Times are seconds of trio's clock, -1 while they have not come; `started_ms` is the epoch's."""
 
     __slots__ = (
         "account",
+        "answer",
         "asked",
         "began",
         "ended",
@@ -91,14 +99,20 @@ class Exchange:
         "status",
         "target",
         "told",
+        "whose",
     )
 
-    def __init__(self, number: int, head: Head, target: bytes, asked: Copy, began: float, started_ms: int) -> None:
+    def __init__(
+        self, number: int, head: Head, target: bytes, asked: Copy, began: float, started_ms: int, whose: Whose = OWN
+    ) -> None:
         self.number = number
         self.head = head
+        self.whose = whose
         self.target = target
         """Path and query at the upstream: the token is not in it."""
         self.asked = asked
+        self.answer = UNWANTED
+        """The answer's body, where it is to be stored."""
         self.began = began
         self.started_ms = started_ms
         self.first_byte = -1.0
@@ -108,6 +122,11 @@ class Exchange:
         self.told: dict[bytes, bytes] = {}
         """The answer's headers by their names in lower case; of several the first."""
         self.account: AnswerAccount | None = None
+
+    def release(self) -> None:
+        """Nothing of what passed is needed any more."""
+        self.asked.release()
+        self.answer.release()
 
     def header(self, name: bytes) -> str:
         """A header of the answer, by its name in lower case."""
@@ -195,6 +214,7 @@ class Answers:
 
     def on_body(self, body: bytes) -> None:
         if self._in_body and self._waiting and (account := self._waiting[0].account) is not None:
+            self._waiting[0].answer.feed(body)
             account.feed(body, self._now)
 
     def on_message_complete(self) -> None:

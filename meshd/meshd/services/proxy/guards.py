@@ -6,10 +6,12 @@ an exact Host, no Origin at all, a token in the path, and no target but a path.
 
 import hmac
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NamedTuple, Protocol
 
-from meshd.services.proxy.heads import Head
+from meshd.services.proxy.heads import Head, Whose
 from meshd.services.proxy.settings import PREFIX
 
 _PREFIX = PREFIX.encode("ascii")
@@ -36,20 +38,46 @@ class Refusal:
         return head.encode("ascii") + (b"" if to_head else body)
 
 
+class Admitted(NamedTuple):
+    """A request that may go on: its target for the upstream, beginning with a slash, and whose it is."""
+
+    target: bytes
+    whose: Whose
+
+
+class NamedClient(Protocol):
+    """A client with a token of its own."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def account(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """What is compared: the token, and the values of Host that are this listener's."""
+    """What is compared: the person's own token, those of other clients (`find`), and the values of Host that are this
+    listener's, each with the account that it stands for (empty: none)."""
 
     token: bytes
-    hosts: frozenset[bytes]
+    hosts: Mapping[bytes, str]
+    find: Callable[[bytes], NamedClient | None]
 
     @classmethod
-    def of(cls, token: str, port: int) -> "Guards":
-        names = ("127.0.0.1", "localhost")
-        return cls(token.encode("ascii"), frozenset(f"{name}:{port}".encode("ascii") for name in names))
+    def of(
+        cls,
+        token: str,
+        port: int,
+        names: Mapping[str, str],
+        find: Callable[[bytes], NamedClient | None],
+    ) -> "Guards":
+        """`names` are further names of the listener, with their accounts."""
+        all_names = {**names, "127.0.0.1": "", "localhost": ""}
+        hosts = {f"{name}:{port}".encode("ascii"): account for name, account in all_names.items()}
+        return cls(token.encode("ascii"), hosts, find)
 
-    def admit(self, head: Head) -> bytes | Refusal:
-        """The target for the upstream, beginning with a slash; or why there is none."""
+    def admit(self, head: Head) -> Admitted | Refusal:
+        """The request as it may go on; or why it may not."""
         if head.values(b"origin"):
             return Refusal(HTTPStatus.FORBIDDEN, "permission_error", "no web page may ask here")
         hosts = head.values(b"host")
@@ -61,11 +89,16 @@ class Guards:
         if not slash:
             token, question, rest = token.partition(b"?")
             rest = question + rest
-        if not hmac.compare_digest(token, self.token):
+        by_host = self.hosts[hosts[0].lower()]
+        if hmac.compare_digest(token, self.token):
+            whose = Whose(account=by_host)
+        elif (client := self.find(token)) is not None:
+            whose = Whose(client.name, client.account or by_host)
+        else:
             return _NO_TOKEN
         if any(byte <= 0x20 or byte >= 0x7F for byte in rest):
             return Refusal(HTTPStatus.BAD_REQUEST, "invalid_request_error", "the target is not well formed")
-        return b"/" + rest
+        return Admitted(b"/" + rest, whose)
 
 
 _NO_TOKEN = Refusal(

@@ -9,6 +9,8 @@ import httptools
 
 MAX_HEAD: Final = 64 * 1024
 MAX_HEADERS: Final = 256
+CREDENTIALS: Final = frozenset({b"authorization", b"x-api-key"})
+"""Where a client of the API says who it is, in lower case."""
 
 
 class Header(NamedTuple):
@@ -39,6 +41,28 @@ class Head(NamedTuple):
             if header.lower == name:
                 return header.value
         return b""
+
+
+class Whose(NamedTuple):
+    """The client that a request's token is of, and the account whose credential it gets. Both empty: the person's own
+    client, with the credential that it brings."""
+
+    client: str = ""
+    account: str = ""
+
+
+OWN: Final = Whose()
+
+
+class Credential(NamedTuple):
+    """What takes the place of a client's own credential: one header, and a word that `anthropic-beta` needs beside it."""
+
+    name: bytes
+    value: bytes
+    beta: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Credential({self.name!r}, <secret>)"
 
 
 class End(NamedTuple):
@@ -123,18 +147,23 @@ class RequestReader:
         self._in_body = False
 
 
-def write_head(head: Head, target: bytes, host: bytes) -> bytes:
+def write_head(head: Head, target: bytes, host: bytes, credential: Credential | None = None) -> bytes:
     """The head as it goes on: the upstream's target and host, everything else as it came, in its order.
 
-    What is meant for the proxy itself (`Proxy-…`) ends here.
+    What is meant for the proxy itself (`Proxy-…`) ends here; with `credential` the client's own do, and it comes last.
     """
     lines = [head.method + b" " + target + b" HTTP/" + head.version]
     for name, value, lower in head.headers:
         if lower == b"host":
             value = host
-        elif lower.startswith(b"proxy-"):
+        elif lower.startswith(b"proxy-") or (credential is not None and lower in CREDENTIALS):
             continue
         lines.append(name + b": " + value)
+    if credential is not None:
+        lines.append(credential.name + b": " + credential.value)
+        said = b",".join(head.values(b"anthropic-beta"))
+        if credential.beta and credential.beta not in [each.strip() for each in said.split(b",")]:
+            lines.append(b"anthropic-beta: " + credential.beta)
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 

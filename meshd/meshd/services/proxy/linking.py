@@ -126,8 +126,8 @@ def _root(tx: apsw.Connection, entry: Entry, by: str) -> Place:
 def _free_name(tx: apsw.Connection, conversation: str, entry: Entry, wanted: str) -> str:
     """`wanted`, or with a number behind it where branches begin in the same second."""
     found = tx.execute(
-        "SELECT count(*) FROM branch WHERE conversation=? AND agent=? AND (name=? OR (name > ? AND name < ?))",
-        (conversation, entry.agent, wanted, f"{wanted}_", f"{wanted}`"),  # a backtick follows the underscore
+        "SELECT count(*) FROM branch WHERE conversation=? AND agent=? AND name >= ? AND name < ?",
+        (conversation, entry.agent, wanted, f"{wanted}`"),  # a backtick follows the underscore before a number
     ).fetchone()
     return wanted if not found or not found[0] else f"{wanted}_{found[0] + 1}"
 

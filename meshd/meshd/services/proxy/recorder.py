@@ -6,7 +6,7 @@ What does not fit into the queue, or onto the disk, is lost to the account, coun
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import apsw
 import msgspec
@@ -17,13 +17,17 @@ from mesh_protocol.wire.errors import MeshError
 from meshd.log import Word, get_logger
 from meshd.seams import Clock, Threads
 from meshd.services.proxy.asked import Asked, Histories, account_of, read_asked
-from meshd.services.proxy.entries import Entry, Reading, make_entry
+from meshd.services.proxy.bodies import Bodies
+from meshd.services.proxy.entries import Entry, Reading, local_day, make_entry
 from meshd.services.proxy.exchanges import Copy, Exchange, Room
-from meshd.services.proxy.heads import Head
-from meshd.services.proxy.store import add_entries, finish_under_way, forget_histories, note_under_way
+from meshd.services.proxy.heads import Head, Whose
+from meshd.services.proxy.retention import forget_histories, forget_requests
+from meshd.services.proxy.store import add_entries, finish_under_way, note_under_way
 from meshd.services.proxy.usage import Tokens
 
 log = get_logger("proxy")
+
+T = TypeVar("T")
 
 QUEUE: Final = 1024
 """Requests that wait to be read. Their bodies are bounded by themselves (exchanges.Room)."""
@@ -36,6 +40,7 @@ INLINE_BYTES: Final = 64 * 1024
 UNDER_WAY_S: Final = 1.0
 """How often it is noted how far long requests have come."""
 FORGET_S: Final = 3600.0
+DAY_MS: Final = 86_400_000
 
 
 @dataclass(slots=True)
@@ -69,17 +74,23 @@ class Recorder:
         self._idle = trio.Event()
         self._working = 0
         self.counts = Counts()
+        self.bodies: Bodies | None = None
+        """Where they are to be stored."""
+        self.history_days = 0
+        """How long single requests are remembered; 0: for ever."""
         self._number = clock()  # so that no number is another daemon's
 
     @property
     def open_requests(self) -> int:
         return len(self._open)
 
-    def begin(self, head: Head, target: bytes) -> Exchange:
+    def begin(self, head: Head, target: bytes, whose: Whose) -> Exchange:
         self._number += 1
         self.counts.requests += 1
         copy = Copy(self._room, wanted=head.method == b"POST" and b"/messages" in target)
-        exchange = Exchange(self._number, head, target, copy, trio.current_time(), self._clock())
+        exchange = Exchange(self._number, head, target, copy, trio.current_time(), self._clock(), whose)
+        if self.bodies is not None:
+            exchange.answer = self.bodies.copy(wanted=copy.wanted)
         self._open[exchange.number] = exchange
         return exchange
 
@@ -89,7 +100,7 @@ class Recorder:
             self._send.send_nowait(exchange)
             self._working += 1
         except (trio.WouldBlock, trio.ClosedResourceError, trio.BrokenResourceError):
-            exchange.asked.release()
+            exchange.release()
             self._lose(1, "requests came faster than they could be recorded")
 
     async def run(self) -> None:
@@ -126,7 +137,10 @@ class Recorder:
                 self._gathered.set()
             else:
                 self._settle(1, "requests came faster than the disk takes them")
-        exchange.asked.release()
+        if self.bodies is not None and exchange.answer.wanted:
+            self.bodies.take(exchange)
+        else:
+            exchange.release()
 
     async def _write_entries(self) -> None:
         while True:
@@ -136,8 +150,7 @@ class Recorder:
             if not entries:
                 continue
             written = await self._write(partial(add_entries, entries=entries), len(entries))
-            if written:
-                self.counts.recorded += len(entries)
+            self.counts.recorded += written or 0
             for number, _ in entries:
                 self._noted.pop(number, None)
             self._settle(len(entries))
@@ -161,9 +174,10 @@ class Recorder:
             return work()
         return await self._threads(work)
 
-    async def _write(self, work: Callable[[apsw.Connection], object], rows: int) -> bool:
+    async def _write(self, work: Callable[[apsw.Connection], T], rows: int) -> T | None:
+        """What `work` returned; None where nothing was written."""
         try:
-            await self._db.write(work)
+            return await self._db.write(work)
         except MeshError as error:
             log.warning("requests were not recorded", code=Word(error.code), requests=rows)
             self._lose(rows, error.message)
@@ -172,9 +186,7 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - whatever the record meets, the streams go on
             log.error("requests were not recorded", error=error)  # noqa: TRY400 - its text may quote them
             self._lose(rows, "they could not be written (see the log)")
-        else:
-            return True
-        return False
+        return None
 
     def _lose(self, requests: int, why: str) -> None:
         self.counts.lost += requests
@@ -187,7 +199,7 @@ class Recorder:
             entries = [
                 (number, entry) for number, entry in self._under_way() if self._noted.get(number) != entry.tokens
             ]
-            if entries and await self._write(partial(note_under_way, entries=entries), 0):
+            if entries and await self._write(partial(note_under_way, entries=entries), 0) is not None:
                 self._noted.update({number: entry.tokens for number, entry in entries if number in self._open})
 
     def _under_way(self) -> Iterator[tuple[int, Entry]]:
@@ -208,4 +220,15 @@ class Recorder:
     async def _forget(self) -> None:
         while True:
             await self._write(partial(forget_histories, now_ms=self._clock()), 0)
+            if self.history_days:
+                await self.forget(self._clock() - self.history_days * DAY_MS)
             await trio.sleep(FORGET_S)
+
+    async def forget(self, before_ms: int) -> int:
+        """Delete the single requests of the days before that moment's; the sums by day stay. Returns how many."""
+        count = 0
+        while gone := await self._write(partial(forget_requests, before_day=local_day(before_ms)), 0):
+            count += gone
+        if count:
+            self._db.cut_log()
+        return count

@@ -17,7 +17,17 @@ import trio
 
 from meshd.services.proxy.exchanges import Answers, Exchange, Outcome
 from meshd.services.proxy.guards import Guards, Refusal
-from meshd.services.proxy.heads import BadRequest, End, Head, RequestReader, write_end, write_head, write_piece
+from meshd.services.proxy.heads import (
+    BadRequest,
+    Credential,
+    End,
+    Head,
+    RequestReader,
+    Whose,
+    write_end,
+    write_head,
+    write_piece,
+)
 from meshd.services.proxy.upstreams import Door, Unreachable
 
 RECEIVE: Final = 64 * 1024
@@ -33,7 +43,7 @@ _OFF: Final = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "api_error", "the proxy wa
 class Witness(Protocol):
     """Who is shown what passes. Neither may raise or wait."""
 
-    def begin(self, head: Head, target: bytes) -> Exchange:
+    def begin(self, head: Head, target: bytes, whose: Whose) -> Exchange:
         """A request goes out."""
 
     def done(self, exchange: Exchange) -> None:
@@ -42,12 +52,14 @@ class Witness(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What every connection shares. `gate` may hold a request, and refuse it."""
+    """What every connection shares. `gate` may hold a request, and refuse it; `credential` is what an account's requests
+    carry."""
 
     guards: Guards
     door: Door
     witness: Witness
     gate: Callable[[Head], Awaitable[Refusal | None]]
+    credential: Callable[[str], Awaitable[Credential | Refusal]]
 
 
 class Relay:
@@ -137,16 +149,20 @@ class Relay:
         around = self._around
         if self._closing:
             return _OFF
-        target = around.guards.admit(head)
-        if isinstance(target, Refusal):
-            return target
+        admitted = around.guards.admit(head)
+        if isinstance(admitted, Refusal):
+            return admitted
+        target, whose = admitted
         began = trio.current_time()
         held = await around.gate(head)
         if held is not None:
             return held
+        credential = await around.credential(whose.account) if whose.account else None
+        if isinstance(credential, Refusal):
+            return credential
         if trio.current_time() > began and self._client_has_left():
             return _OFF  # nobody waits for it any more: it must not be spent on
-        exchange = around.witness.begin(head, target)
+        exchange = around.witness.begin(head, target, whose)
         self._answers.expect(exchange)
         if self._upstream is None:
             try:
@@ -157,7 +173,7 @@ class Relay:
                 return Refusal(HTTPStatus.BAD_GATEWAY, "api_error", f"the API cannot be reached: {error}")
             nursery.start_soon(self._pass_answers, self._upstream, nursery.cancel_scope)
         self._exchange, self._chunked = exchange, head.chunked
-        return write_head(head, around.door.prefix + target, around.door.host_header)
+        return write_head(head, around.door.prefix + target, around.door.host_header, credential)
 
     def _client_has_left(self) -> bool:
         """Asked of the system: its closing may stand behind bytes that nobody has read yet."""

@@ -45,6 +45,14 @@ class Limit(NamedTuple):
     seen_ms: int
 
 
+class Glimpse(NamedTuple):
+    """What a status line may say. Dollars; `left` is the share of each window that is not used, by its name."""
+
+    today: float
+    session: float
+    left: tuple[tuple[str, float], ...]
+
+
 class Talk(NamedTuple):
     """One conversation."""
 
@@ -106,6 +114,7 @@ class Turn(NamedTuple):
     first_token: float
     total: float
     request_id: str
+    number: int
 
 
 def sum_by(db: apsw.Connection, by: str, since: str) -> list[Sums]:
@@ -149,6 +158,21 @@ def list_limits(db: apsw.Connection) -> list[Limit]:
         "SELECT account, name, used, status, reset_ms, seen_ms FROM window ORDER BY seen_ms DESC, name LIMIT 20"
     )
     return [Limit(*row) for row in rows]
+
+
+def read_glimpse(db: apsw.Connection, day: str, session: str, now_ms: int) -> Glimpse:
+    """A few rows each: it is asked every second."""
+    today = db.execute("SELECT coalesce(sum(cost), 0) FROM day_total WHERE day = ?", (day,)).get
+    spent = db.execute("SELECT coalesce(sum(cost), 0) FROM total WHERE session = ?", (session,)).get if session else 0
+    left: dict[str, float] = {}
+    for limit in list_limits(db):  # those told last come first
+        if limit.until_ms > now_ms:
+            left.setdefault(limit.window, max(0.0, 1.0 - limit.used))
+    return Glimpse(_nano(today), _nano(spent), tuple(sorted(left.items())))
+
+
+def _nano(amount: object) -> float:
+    return amount / NANO if isinstance(amount, int) else 0.0
 
 
 _TALK: Final = (
@@ -197,7 +221,7 @@ def list_turns(db: apsw.Connection, conversation: str, limit: int) -> list[Turn]
     rows = db.execute(
         "SELECT row, started_ms, agent, branch, coalesce(parent, 0), kind, model, status, outcome, stop_reason, tools,"
         " input, output, cache_read, cache_write_5m + cache_write_1h, thinking, coalesce(cost, 0) / 1e9,"
-        " partial, unaccounted, error, first_byte_ms, first_token_ms, total_ms, request_id FROM request"
+        " partial, unaccounted, error, first_byte_ms, first_token_ms, total_ms, request_id, number FROM request"
         " WHERE conversation = ? ORDER BY row DESC LIMIT ?",
         (conversation, limit),
     )

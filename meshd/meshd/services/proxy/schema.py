@@ -1,4 +1,4 @@
-"""The proxy's own database: what was spent on what. No text of a request or an answer is in it."""
+"""The proxy's own databases: what was spent on what, without any text; and the texts, where a person wants them stored."""
 
 from typing import Final
 
@@ -95,4 +95,29 @@ CREATE TABLE allowance(
   budget INTEGER NOT NULL, key TEXT NOT NULL, amount INTEGER NOT NULL, PRIMARY KEY(budget, key)) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: Final = (_V1, _V2, _V3)
+_V4: Final = """
+-- Clients with a token of their own, of which the SHA-256 is kept; and accounts, their secrets sealed under the store key.
+CREATE TABLE client(
+  name TEXT PRIMARY KEY, hash BLOB NOT NULL, account TEXT NOT NULL, made_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE account(
+  name TEXT PRIMARY KEY, kind TEXT NOT NULL, host TEXT NOT NULL, token_url TEXT NOT NULL, client_id TEXT NOT NULL,
+  made_ms INTEGER NOT NULL, secret BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+-- What a request's bodies are found by, where they are stored, and the tier that its price is of.
+ALTER TABLE request ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE request ADD COLUMN tier TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS: Final = (_V1, _V2, _V3, _V4)
+
+BODIES_ID: Final = 0x6D706264  # "mpbd"
+
+# Bodies lie in a file of their own: what they weigh and cost is no matter of the record's. `sealed` is compressed and
+# sealed, `kept` its size, `size` that of what passed, and `coding` what the API had compressed that with.
+_BODIES_V1: Final = """
+CREATE TABLE body(
+  number INTEGER NOT NULL, part TEXT NOT NULL, started_ms INTEGER NOT NULL, size INTEGER NOT NULL, kept INTEGER NOT NULL,
+  coding TEXT NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY(number, part)) STRICT;
+"""
+
+BODIES_MIGRATIONS: Final = (_BODIES_V1,)

@@ -12,6 +12,7 @@ from mesh_protocol.wire.errors import MeshError
 DEFAULT_UPSTREAM: Final = "https://api.anthropic.com"
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 PREFIX: Final = "/px/"
+NO_VIA: Final = "none"
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}\Z|[0-9A-Fa-f:.]{2,45}\Z")
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)*\Z")
 _PORTS: Final = {"https": 443, "http": 80}
@@ -60,6 +61,40 @@ def parse_upstream(url: str) -> Upstream:
 
 
 @dataclass(frozen=True, slots=True)
+class Via:
+    """A proxy of the network's (CONNECT, RFC 9110, 9.3.6) that stands between this machine and the API."""
+
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.authority}"
+
+
+def parse_via(url: str) -> Via | None:
+    """None for an empty one. Raises `MeshError("bad_request")`."""
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host, port = "", None
+    if not _HOST.match(host) or not port or parts.scheme != "http" or parts.path.strip("/") or parts.query:
+        raise MeshError("bad_request", what="the network's proxy is a URL such as http://proxy.example:3128")
+    if parts.username is not None or parts.password is not None:
+        raise MeshError(
+            "bad_request", what="a network's proxy that wants a password is not spoken to: name one that does not"
+        )
+    return Via(host, port)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How the proxy was switched on. `salt` is what the token is made from, together with the daemon's store key."""
 
@@ -67,6 +102,14 @@ class Settings:
     upstream: str
     port: int
     salt: bytes
+    bodies: bool = False
+    """What requests and answers say is stored too, for `keep_days` and up to `keep_mib` MiB."""
+    keep_days: int = 14
+    keep_mib: int = 512
+    history_days: int = 365
+    """How long single requests stay in the record."""
+    via: str = ""
+    """The URL of the network's proxy on the way to the upstream; empty: none."""
 
     def token(self, store_key: bytes) -> str:
         """The client token: it is made anew each time it is needed and stored nowhere. 256 bits, URL-safe."""
@@ -75,4 +118,8 @@ class Settings:
 
     def url(self, store_key: bytes) -> str:
         """What a client is given as its base URL. A secret: whoever has it may use the proxy."""
-        return f"http://127.0.0.1:{self.port}{PREFIX}{self.token(store_key)}"
+        return self.url_of(self.token(store_key))
+
+    def url_of(self, token: str) -> str:
+        """The base URL of whoever has this token."""
+        return f"http://127.0.0.1:{self.port}{PREFIX}{token}"

@@ -12,38 +12,39 @@ from meshd.services.proxy.exchanges import Outcome
 from meshd.services.proxy.linking import Place, note_place, place
 from meshd.services.proxy.settings import DEFAULT_UPSTREAM, Settings
 
-FORGET_MS: Final = 30 * 86_400_000
-"""After so long a history is not looked for any more; what it cost stays."""
-PROMPT_FORGET_MS: Final = 86_400_000
 _SETTINGS: Final = ("on", "upstream", "port", "salt")
 
 
-def add_entries(tx: apsw.Connection, entries: Sequence[tuple[int, Entry]]) -> None:
-    """Record requests by their numbers, in the order of their begin."""
-    days: dict[tuple[str, str, str, str], list[int]] = {}
+def add_entries(tx: apsw.Connection, entries: Sequence[tuple[int, Entry]]) -> int:
+    """Record requests by their numbers, in the order of their begin. Returns how many.
+
+    Sums are made here and written once for the whole batch: each statement costs the writer a turn in the interpreter.
+    """
+    sums = _Sums()
+    noted = {number for (number,) in tx.execute("SELECT number FROM under_way")}
     for number, entry in entries:
-        tx.execute("DELETE FROM under_way WHERE number=?", (number,))
+        if number in noted:
+            tx.execute("DELETE FROM under_way WHERE number=?", (number,))
         linked, placed = place(tx, entry)
-        row = _insert(tx, linked, placed)
+        row = _insert(tx, linked, placed, number)
         note_place(tx, linked, placed, row)
-        _sum(tx, linked, days)
-        _sum_tools(tx, linked)
-        _sum_conversation(tx, linked, placed)
+        sums.add(linked, placed)
         for window in linked.windows:
             tx.execute(
                 "INSERT OR REPLACE INTO window(account, name, used, status, reset_ms, seen_ms) VALUES(?,?,?,?,?,?)",
                 (linked.account, window.name, window.used, window.status, window.reset_ms, linked.started_ms),
             )
-    for key, sums in days.items():
-        tx.execute(f"INSERT INTO day_total VALUES({','.join('?' * 17)}){_ADDED}", (*key, *sums))
+    sums.write(tx)
+    return len(entries)
 
 
-def note_under_way(tx: apsw.Connection, entries: Sequence[tuple[int, Entry]]) -> None:
-    """How far requests have come that go on."""
+def note_under_way(tx: apsw.Connection, entries: Sequence[tuple[int, Entry]]) -> int:
+    """How far requests have come that go on. Returns how many."""
     for number, entry in entries:
         tx.execute(
             "INSERT OR REPLACE INTO under_way(number, entry) VALUES(?,?)", (number, msgspec.msgpack.encode(entry))
         )
+    return len(entries)
 
 
 def finish_under_way(tx: apsw.Connection) -> int:
@@ -60,50 +61,58 @@ def finish_under_way(tx: apsw.Connection) -> int:
     return len(entries)
 
 
-def forget_histories(tx: apsw.Connection, now_ms: int) -> None:
-    """What no request will follow any more."""
-    tx.execute("DELETE FROM history WHERE seen_ms < ?", (now_ms - FORGET_MS,))
-    tx.execute("DELETE FROM prompt WHERE at_ms < ?", (now_ms - PROMPT_FORGET_MS,))
-
-
 def read_settings(tx: apsw.Connection) -> Settings | None:
     """How the proxy was last switched; None if it never was."""
     found: dict[str, bytes] = dict(iter(tx.execute("SELECT key, value FROM meta")))
     if not found.keys() >= set(_SETTINGS):
         return None
+    usual = Settings(False, DEFAULT_UPSTREAM, 0, b"")
+
+    def number(name: str, default: int) -> int:
+        return int.from_bytes(found[name], "little") if name in found else default
+
     return Settings(
         on=found["on"] == b"1",
         upstream=found["upstream"].decode() or DEFAULT_UPSTREAM,
-        port=int.from_bytes(found["port"], "little"),
+        port=number("port", 0),
         salt=found["salt"],
+        bodies=found.get("bodies") == b"1",
+        keep_days=number("keep_days", usual.keep_days),
+        keep_mib=number("keep_mib", usual.keep_mib),
+        history_days=number("history_days", usual.history_days),
+        via=found.get("via", b"").decode(),
     )
 
 
 def write_settings(tx: apsw.Connection, settings: Settings) -> None:
-    values = (
-        b"1" if settings.on else b"0",
-        settings.upstream.encode(),
-        settings.port.to_bytes(2, "little"),
-        settings.salt,
-    )
-    for key, value in zip(_SETTINGS, values, strict=True):
-        tx.execute("INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)", (key, value))
+    values = {
+        "on": b"1" if settings.on else b"0",
+        "upstream": settings.upstream.encode(),
+        "port": settings.port.to_bytes(2, "little"),
+        "salt": settings.salt,
+        "bodies": b"1" if settings.bodies else b"0",
+        "keep_days": settings.keep_days.to_bytes(4, "little"),
+        "keep_mib": settings.keep_mib.to_bytes(4, "little"),
+        "history_days": settings.history_days.to_bytes(4, "little"),
+        "via": settings.via.encode(),
+    }
+    tx.executemany("INSERT OR REPLACE INTO meta(key, value) VALUES(?,?)", [*values.items()])
 
 
-def _insert(tx: apsw.Connection, entry: Entry, placed: Place) -> int:
+def _insert(tx: apsw.Connection, entry: Entry, placed: Place, number: int) -> int:
     tokens = entry.tokens
     values = (
         *(entry.started_ms, entry.day, entry.account, entry.client, entry.session, entry.agent, entry.parent_agent),
         *(entry.source, entry.model, entry.kind, *tokens, entry.cost, entry.stop_reason, "\n".join(entry.tools)),
         *(entry.status, entry.outcome, int(entry.partial), entry.unaccounted, entry.error, entry.first_byte_ms),
         *(entry.first_token_ms, entry.total_ms, entry.request_id, entry.message_id),
-        *(*placed, entry.system),
+        *(*placed, entry.system, max(0, number), entry.tier),
     )
     tx.execute(
         "INSERT INTO request(started_ms, day, account, client, session, agent, parent_agent, source, model, kind, input,"
         " cache_write_5m, cache_write_1h, cache_read, output, thinking, searches, cost, stop_reason, tools, status,"
         " outcome, partial, unaccounted, error, first_byte_ms, first_token_ms, total_ms, request_id, message_id,"
-        f" conversation, branch, parent, linked, system) VALUES({','.join('?' * 35)})",
+        f" conversation, branch, parent, linked, system, number, tier) VALUES({','.join('?' * 37)})",
         values,
     )
     return tx.last_insert_rowid()
@@ -113,53 +122,63 @@ _ADDED: Final = (
     " ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, input = input + excluded.input,"
     " cache_write_5m = cache_write_5m + excluded.cache_write_5m,"
     " cache_write_1h = cache_write_1h + excluded.cache_write_1h, cache_read = cache_read + excluded.cache_read,"
-    " output = output + excluded.output, thinking = thinking + excluded.thinking,"
-    " searches = searches + excluded.searches, cost = cost + excluded.cost, unpriced = unpriced + excluded.unpriced,"
-    " partial = partial + excluded.partial, unaccounted = unaccounted + excluded.unaccounted,"
-    " failed = failed + excluded.failed"
+    " output = output + excluded.output, cost = cost + excluded.cost"
+)
+_ALL_ADDED: Final = (
+    f"{_ADDED}, thinking = thinking + excluded.thinking, searches = searches + excluded.searches,"
+    " unpriced = unpriced + excluded.unpriced, partial = partial + excluded.partial,"
+    " unaccounted = unaccounted + excluded.unaccounted, failed = failed + excluded.failed"
 )
 
 
-def _sum(tx: apsw.Connection, entry: Entry, days: dict[tuple[str, str, str, str], list[int]]) -> None:
-    """Into the sums by session now, into those of the day once for the whole batch."""
-    sums = (
-        *(1, *entry.tokens, entry.cost or 0, int(entry.cost is None), int(entry.partial)),
-        *(int(bool(entry.unaccounted)), int(entry.failed)),
-    )
-    tx.execute(
-        f"INSERT INTO total VALUES({','.join('?' * 19)}){_ADDED}",
-        (entry.day, entry.account, entry.session, entry.agent, entry.model, entry.kind, *sums),
-    )
-    key = (entry.day, entry.account, entry.model, entry.kind)
-    known = days.setdefault(key, [0] * len(sums))
-    days[key] = [one + other for one, other in zip(known, sums, strict=True)]
+class _Sums:
+    """What a batch adds to the sums, by their keys."""
 
+    def __init__(self) -> None:
+        self._totals: dict[tuple[str, ...], list[int]] = {}
+        self._days: dict[tuple[str, ...], list[int]] = {}
+        self._tools: dict[tuple[str, ...], list[int]] = {}
+        self._talks: dict[str, tuple[Entry, int, int, list[int]]] = {}
+        """By conversation: its first entry, its begin and end, and its sums."""
 
-def _sum_tools(tx: apsw.Connection, entry: Entry) -> None:
-    tokens = entry.tokens
-    for tool in dict.fromkeys(entry.tools):
-        tx.execute(
-            f"INSERT INTO tool_total VALUES({','.join('?' * 10)}) ON CONFLICT DO UPDATE SET requests = requests + 1,"
-            " calls = calls + excluded.calls, input = input + excluded.input,"
-            " cache_write_5m = cache_write_5m + excluded.cache_write_5m,"
-            " cache_write_1h = cache_write_1h + excluded.cache_write_1h, cache_read = cache_read + excluded.cache_read,"
-            " output = output + excluded.output, cost = cost + excluded.cost",
-            (entry.day, tool, 1, entry.tools.count(tool), *tokens[:5], entry.cost or 0),
+    def add(self, entry: Entry, placed: Place) -> None:
+        tokens, cost = entry.tokens, entry.cost or 0
+        sums = (
+            *(1, *tokens, cost, int(entry.cost is None), int(entry.partial)),
+            *(int(bool(entry.unaccounted)), int(entry.failed)),
+        )
+        _add(self._totals, (entry.day, entry.account, entry.session, entry.agent, entry.model, entry.kind), sums)
+        _add(self._days, (entry.day, entry.account, entry.model, entry.kind), sums)
+        for tool in dict.fromkeys(entry.tools):
+            _add(self._tools, (entry.day, tool), (1, entry.tools.count(tool), *tokens[:5], cost))
+        if not placed.conversation or entry.kind == Kind.OTHER:
+            return
+        ended = entry.started_ms + max(0, round(entry.total_ms))
+        first, begin_ms, end_ms, known = self._talks.get(placed.conversation, (entry, entry.started_ms, ended, [0] * 7))
+        known = [one + other for one, other in zip(known, (1, *tokens[:5], cost), strict=True)]
+        self._talks[placed.conversation] = first, min(begin_ms, entry.started_ms), max(end_ms, ended), known
+
+    def write(self, tx: apsw.Connection) -> None:
+        tx.executemany(f"INSERT INTO total VALUES({','.join('?' * 19)}){_ALL_ADDED}", _rows(self._totals))
+        tx.executemany(f"INSERT INTO day_total VALUES({','.join('?' * 17)}){_ALL_ADDED}", _rows(self._days))
+        tx.executemany(
+            f"INSERT INTO tool_total VALUES({','.join('?' * 10)}){_ADDED}, calls = calls + excluded.calls",
+            _rows(self._tools),
+        )
+        tx.executemany(
+            f"INSERT INTO conversation VALUES({','.join('?' * 12)}){_ADDED},"
+            " first_ms = min(first_ms, excluded.first_ms), last_ms = max(last_ms, excluded.last_ms)",
+            [
+                (name, first.session, first.account, begin_ms, end_ms, *known)
+                for name, (first, begin_ms, end_ms, known) in self._talks.items()
+            ],
         )
 
 
-def _sum_conversation(tx: apsw.Connection, entry: Entry, placed: Place) -> None:
-    if not placed.conversation or entry.kind == Kind.OTHER:
-        return
-    ended = entry.started_ms + max(0, round(entry.total_ms))
-    tx.execute(
-        f"INSERT INTO conversation VALUES({','.join('?' * 12)}) ON CONFLICT DO UPDATE SET requests = requests + 1,"
-        " first_ms = min(first_ms, excluded.first_ms), last_ms = max(last_ms, excluded.last_ms),"
-        " input = input + excluded.input, cache_write_5m = cache_write_5m + excluded.cache_write_5m,"
-        " cache_write_1h = cache_write_1h + excluded.cache_write_1h, cache_read = cache_read + excluded.cache_read,"
-        " output = output + excluded.output, cost = cost + excluded.cost",
-        (
-            *(placed.conversation, entry.session, entry.account, entry.started_ms, ended, 1),
-            *(*entry.tokens[:5], entry.cost or 0),
-        ),
-    )
+def _add(sums: dict[tuple[str, ...], list[int]], key: tuple[str, ...], more: Sequence[int]) -> None:
+    known = sums.get(key)
+    sums[key] = list(more) if known is None else [one + other for one, other in zip(known, more, strict=True)]
+
+
+def _rows(sums: dict[tuple[str, ...], list[int]]) -> list[tuple[str | int, ...]]:
+    return [(*key, *found) for key, found in sums.items()]

@@ -129,6 +129,7 @@ class _Message:
             prompt=b"",
             started=[],
             windows=[],
+            tier=self._usage.service_tier,
         )
 
 

@@ -1,0 +1,63 @@
+"""A budget that is used up asks its person wherever he is."""
+
+from dataclasses import replace
+
+from mesh_protocol.chain_bodies import AddDevice
+from mesh_protocol.io.sqlite import InlineWorker
+from mesh_protocol.keys import SigningKey
+from meshd.ownnotes import OwnNotes
+from meshd.removal import remove
+from meshd.services.proxy.asking import Ask
+from meshd.services.proxy.spending import Budget, Spent
+from world.machine import Machine
+from world.world import World
+
+SECOND = SigningKey.from_seed(bytes(32)).public
+DOLLAR = 10**9
+
+
+def reached(session: str, now_ms: int, limit: int = DOLLAR) -> Ask:
+    return Ask(Spent(Budget(3, "session", "", "usd", DOLLAR), session, limit, limit), session, "", now_ms, now_ms)
+
+
+def notes_to(machine: Machine) -> list[tuple[str, bytes]]:
+    rows = machine.app.node.db.reader.execute(
+        "SELECT message.msg_id, device FROM message JOIN delivery USING(msg_id) WHERE scope='note' ORDER BY created_ms"
+    )
+    return [(bytes(msg_id).hex(), bytes(device)) for msg_id, device in rows]
+
+
+async def test_the_persons_other_device_is_told_once_for_each_limit_and_nobody_else(world: World) -> None:
+    ann, _ = await world.mesh("ann", "bob")
+    web = await ann.claude("web")
+    await remove(ann.app, ann.mesh(), [AddDevice(ann.mesh().row.member, SECOND)])
+    notes = OwnNotes(ann.app.node, ann.app.outbox, ann.app.sessions)
+    for limit in (DOLLAR, DOLLAR, 2 * DOLLAR):
+        await notes.tell_budget(reached(web.session_id, ann.app.node.now(), limit))
+    told = notes_to(ann)
+    assert [device for _, device in told] == [SECOND, SECOND]
+    said = await ann.call("message.status", id=told[0][0])
+    assert said["sender"] == "ann/web"
+    assert "session web has used up the budget of $1.00 for this session" in str(said["message"])
+    assert "mesh budget allow 3" in str(said["message"])
+
+
+async def test_with_one_device_nobody_is_told(world: World) -> None:
+    ann, _ = await world.mesh("ann", "bob")
+    await OwnNotes(ann.app.node, ann.app.outbox, ann.app.sessions).tell_budget(reached("gone", ann.app.node.now()))
+    assert notes_to(ann) == []
+
+
+async def test_the_status_line_held_and_doctor_say_who_waits(world: World) -> None:
+    ann = await world.machine("ann")
+    await ann.call("mesh.new", name="team")
+    ann.app.node.seams = replace(ann.app.node.seams, worker=lambda name: InlineWorker())
+    await ann.call("proxy.on")
+    await ann.call("budget.set", amount=1, per="session")
+    asked = reached("talk-one", ann.app.node.now())
+    ann.app.proxy.service().budgets.asks.note(asked.over, "talk-one", "")
+    assert "1 over budget (mesh budget)" in bytes((await ann.call("statusline"))["body"]).decode()
+    (row,) = (await ann.call("trust.held"))["budgets"]
+    assert (row["id"], row["session"], row["spent"], row["limit"]) == (3, "talk-one", 1.0, 1.0)
+    checks = {each["name"]: each for each in (await ann.call("daemon.doctor"))["checks"]}
+    assert checks["budget"]["fix"] == "mesh budget, then mesh budget allow 3"
