@@ -1,4 +1,4 @@
-"""The API proxy of an installed daemon, recording, beside a splice of bytes on trio and no proxy at all.
+"""The API proxy of an installed daemon, recording, beside a splice of bytes on trio, LiteLLM's proxy, and no proxy at all.
 
 Run alone: `python -m bench.proxy`. All three are asked in turn, one request of each, so that a disturbance meets all.
 """

@@ -61,6 +61,15 @@ OWN_KEYS: Final[Mapping[str, tuple[Row, ...]]] = {
     ),
     "down": (("`stopped`", "true or false: whether one ran"), ("`pid`", "its pid, or null")),
     "version": (("`version`", "text"),),
+    "backup": (
+        ("`file`", "text: the file that was written, read back and verified"),
+        ("`size`", "integer: its bytes"),
+        ("`meshes`", "list of text: what is in it"),
+        ("`left_out`", "list of text: meshes of this machine's own broker"),
+        ("`recovery`", "list of text: whose recovery keys are in it"),
+        ("`device_key`", "true or false: whether this machine's own key is"),
+        ("`dropped`", "list of text: whose recovery keys are here no longer"),
+    ),
     "install": (
         ("`changed`", "true or false: whether anything had to be changed"),
         ("`files[].path`, `.changed`", "each file of Claude Code's, and whether it was changed"),
@@ -83,7 +92,13 @@ OWN_KEYS: Final[Mapping[str, tuple[Row, ...]]] = {
     "statusline": (),
     "hook": (),
 }
-"""The documents of commands that are no operation's."""
+"""The documents of commands that are no operation's, or say something else than it does."""
+SEVERAL: Final[Mapping[str, str]] = {
+    "inbox": " With `--follow` one document a message: a row of `messages[]`.",
+    "device link": " It is the first line; each further step is one of `mesh device join`'s.",
+    "device join": " One line for each step: the words, then the end.",
+}
+"""What is said of commands that print more than one document."""
 NO_JSON: Final[Mapping[str, str]] = {
     "launch": "Claude Code takes its place; only a refusal is a document. See [launching](launch.md).",
     "open": "Asks, and then ends as `mesh join` or `mesh send` does; with `--json` nothing can be asked, so nothing is done.",
@@ -127,7 +142,7 @@ def _section(name: str, operations: Mapping[str, Operation]) -> str:
     if name in NO_JSON:
         lines.append(f"{NO_JSON[name]}\n")
     else:
-        follow = " With `--follow` one document a message: a row of `messages[]`." if name == "inbox" else ""
+        follow = SEVERAL.get(name, "")
         lines.append(f"The document of `--json`:{follow}\n\n{write_table(('key', 'is'), [*_keys(name, operation)])}")
     return "\n".join(lines)
 

@@ -1,6 +1,6 @@
 """Small faults put into a module's source, one at a time, each as a syntax tree of its own.
 
-What no test of behaviour can see is left alone: docstrings, annotations, and texts with a blank in them, which are prose.
+What no test of behaviour can see is left alone: docstrings, annotations, and texts with a blank or a place in braces, which are prose.
 """
 
 import ast
@@ -116,7 +116,7 @@ def _is_prose(node: ast.AST) -> bool:
         return any(isinstance(target, ast.Name) and target.id in FOR_READERS for target in node.targets)
     if isinstance(node, ast.If):
         return isinstance(node.test, ast.Name) and node.test.id in FOR_READERS
-    return isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and any(mark in node.value for mark in " {")
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:

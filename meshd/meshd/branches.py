@@ -158,6 +158,8 @@ async def _follow(node: "Node", mesh: "Mesh", judged: Judged, result: Settled) -
     mesh.adopt(result.state, records[kept:])
     mesh.tip = TipRef(result.state.seq, result.state.head, 0, bytes(32))
     if kept < len(own):
+        mesh.parted = min(mesh.parted, kept)
+        mesh.broker_forgot = True
         log.warning("another history of a mesh counts", mesh=Id(mesh.id), kept=kept, records=len(records))
     node.events.publish("mesh", mesh=mesh.slug)
 
@@ -190,6 +192,7 @@ def _freeze(node: "Node", mesh: "Mesh", result: Settled | Fork) -> None:
         mesh.fork = None
         return
     known, mesh.fork = mesh.fork, result
+    mesh.broker_forgot = True
     mesh.alarm = sentence(mesh, result)
     if known is None or known.result != result.result:
         mesh.doubts.history_ms = node.now()

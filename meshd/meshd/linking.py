@@ -7,6 +7,7 @@ from typing import Final
 
 import trio
 
+from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.ops.linking import ENDS
 from mesh_protocol.wire.errors import MeshError
 from meshd.failure import first_error
@@ -103,6 +104,7 @@ class Linking:
     failed: Callable[[str, BaseException], str]
     _attempts: dict[str, Attempt] = field(default_factory=dict)
     _nursery: trio.Nursery | None = None
+    _one: trio.Lock = field(default_factory=trio.Lock)
 
     async def run(self) -> None:
         """Runs the attempts; for ever."""
@@ -113,13 +115,17 @@ class Linking:
             finally:
                 self._nursery = None
 
-    def begin(self, side: str, mesh: str, work: Work) -> Attempt:
-        """Start an attempt, in place of an earlier one on the same side. Raises `busy` before the daemon serves."""
+    async def begin(self, side: str, mesh: str, work: Work) -> Attempt:
+        """Start an attempt, once an earlier one on the same side has cleared up. Raises `busy` before the daemon serves."""
+        async with self._one:
+            return await self._begin(side, mesh, work)
+
+    async def _begin(self, side: str, mesh: str, work: Work) -> Attempt:
         if self._nursery is None:
             raise MeshError("busy", retry_after=1)
-        for earlier in self._attempts.values():
+        for earlier in [*self._attempts.values()]:
             if earlier.side == side and not earlier.over:
-                self._stop(earlier, "it was begun anew")
+                await self.end(earlier, "it was begun anew")
         self._forget_old()
         attempt = Attempt(self.rng(8).hex(), side, mesh, due=trio.current_time() + ATTEMPT_S)
         attempt.attend(0)
@@ -156,6 +162,8 @@ class Linking:
             error = first_error(group)
             assert isinstance(error, MeshError)
             attempt.error = error
+        except* (LinkClosed, trio.TooSlowError):
+            attempt.error = MeshError("link_ended", why="the broker stopped answering")
         except* Exception as group:  # noqa: BLE001 - see above
             attempt.error = MeshError("internal", reference=self.failed("linking", group))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from mesh_protocol.ids import DeviceId, MemberId
+from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.linking import LinkReveal, NewDevice
 from mesh_protocol.meeting import MeetingLink, parse_meeting_link
 from mesh_protocol.pae import CryptoError, unlst_exactly
@@ -30,7 +31,7 @@ ENTER_S: Final = 30.0
 ASK_S: Final = 15.0
 
 
-def accept_link(app: "App", url: str) -> Attempt:
+async def accept_link(app: "App", url: str) -> Attempt:
     """Go to the meeting of a link, in the background. Raises `bad_link`, or `already_member`."""
     try:
         link = parse_meeting_link(url.strip())
@@ -46,7 +47,7 @@ def accept_link(app: "App", url: str) -> Attempt:
     async def visit(attempt: Attempt) -> None:
         await _Guest(app, link, attempt).run()
 
-    return app.linking.begin("new", "", visit)
+    return await app.linking.begin("new", "", visit)
 
 
 @dataclass(slots=True, eq=False)
@@ -141,4 +142,6 @@ class _Guest:
                 return True
             except MeshError as error:
                 return False if error.code == "broker_refused" else None
+            except (LinkClosed, trio.TooSlowError):
+                return None
         return None

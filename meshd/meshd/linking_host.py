@@ -1,5 +1,6 @@
 """The side of linking that is in the mesh: it opens the meeting, compares, and signs the new device in."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -46,7 +47,7 @@ async def offer_link(app: "App", mesh: Mesh) -> tuple[MeetingLink, Attempt]:
     async def host(attempt: Attempt) -> None:
         await _host(app, mesh, link, attempt, entered)
 
-    attempt = app.linking.begin("own", mesh.slug, host)
+    attempt = await app.linking.begin("own", mesh.slug, host)
     # Its place at the broker is taken before anybody sees the link.
     try:
         while not entered.is_set():
@@ -72,8 +73,9 @@ async def _host(app: "App", mesh: Mesh, link: MeetingLink, attempt: Attempt, ent
                 await _sign_in(app, mesh, reveal)
             except MeshError as error:
                 raise MeshError("link_ended", why=error.message) from None
-            await meeting.say(YES)
-    attempt.move(DONE)
+            with contextlib.suppress(MeshError):  # else it asks the broker whether it is in
+                await meeting.say(YES)
+            attempt.move(DONE)
 
 
 async def _compare(app: "App", mesh: Mesh, meeting: Meeting, attempt: Attempt) -> LinkReveal:

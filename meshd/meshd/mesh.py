@@ -1,5 +1,6 @@
 """One mesh in memory: its verified chain, its keys, its names. What is here is also on disk, or is derived from it."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
@@ -87,6 +88,10 @@ class Mesh:
     """Tips that the broker signed of other histories than ours, encoded, by the hash of the record that they name."""
     beside: int = 0
     """How many records of other histories the broker keeps, when we last read them."""
+    broker_forgot: bool = False
+    """It signed another history than ours, as one does that was restored from a backup: it forgot mail as well."""
+    parted: int = sys.maxsize
+    """What was told to the devices above this record was told to those of another history: it is told anew."""
     fork: Fork | None = None
     """The mesh is frozen between histories; `alarm` says so then."""
     heard_mseq: int = 0

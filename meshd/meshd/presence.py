@@ -78,7 +78,7 @@ class PresenceBoard:
 
     def forget(self, mesh: MeshId) -> None:
         """The mesh is left."""
-        for kept in (self._heard, self._seen):
+        for kept in (self._heard, self._seen, self.details):
             for who in [each for each in kept if each[0] == mesh]:
                 del kept[who]
         self._dirty = {each for each in self._dirty if each[0] != mesh}

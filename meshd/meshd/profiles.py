@@ -5,6 +5,7 @@ this device goes out as a small signed message of kind `profile` through the out
 that is new; of two profiles of a device the newer one counts. Nobody is asked for a receipt.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -132,7 +133,7 @@ class Profiles:
             # Epoch ms as a version rises too when this machine was put back from a backup.
             version = max(now, said.profile.version + 1 if said is not None else 1)
             await self._say(mesh, Said(now, len(mesh.hashes), (), Profile(version, rows)), list(others), said)
-        elif came := [device for device, seq in others.items() if seq > said.chain_seq]:
+        elif came := [device for device, seq in others.items() if seq > min(said.chain_seq, mesh.parted)]:
             again = len(said.msg_ids) >= MAX_MESSAGES
             told = said._replace(chain_seq=len(mesh.hashes), msg_ids=() if again else said.msg_ids)
             await self._say(mesh, told, list(others) if again else came, said)
@@ -159,6 +160,7 @@ class Profiles:
 
         await node.db.write(work)
         self._said[mesh.id] = new
+        mesh.parted = sys.maxsize
         queue = self.queue(mesh.id)
         for msg_id in replaced:
             queue.drop(msg_id)

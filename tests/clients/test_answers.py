@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mesh_clients.cli.answers import MAX_FOLDERS, Answers, read_answers, split_groups, write_answers
@@ -33,3 +34,11 @@ def test_the_folders_that_were_used_last_are_kept(tmp_path: Path) -> None:
 def test_groups_are_read_as_they_are_typed() -> None:
     assert split_groups("") == []
     assert split_groups(" web/ui, night ,,web/ui @x ") == ["web/ui", "night", "@x"]
+
+
+def test_launches_at_the_same_time_are_all_remembered(home: Path) -> None:
+    folders = [f"/work/{number}" for number in range(24)]
+    with ThreadPoolExecutor(len(folders)) as threads:
+        for done in [threads.submit(write_answers, str(home), each, Answers(name=each)) for each in folders]:
+            done.result()
+    assert [read_answers(str(home), each) for each in folders] == [Answers(name=each) for each in folders]

@@ -20,15 +20,32 @@ OWN_LISTS = ("trust list", "held")
 ELSEWHERE = {
     *("install", "uninstall", "completion", "outbox cancel", "outbox requeue", "held release", "conversation"),
     *("guard on", "guard off", "token create", "token revoke"),
-    *("launch", "open", "member remove", "device revoke", "invite approve", "invite deny", "device link", "device join"),
+    *(
+        "launch",
+        "open",
+        "member remove",
+        "device revoke",
+        "invite approve",
+        "invite deny",
+        "device link",
+        "device join",
+        "device restore",
+    ),
 }
 """What needs more than this story has; their own tests look at their documents."""
 
 
 GRANTED = {
-    **{"member rights": (), "member allow": ("bob", "invite"), "member deny": ("bob", "invite")},
-    **{"grants": (), "revoke": ("bob", "dm"), "grant": ("bob", "dm"), "block": ("bob",), "unblock": ("bob",)},
-    **{"guard status": (), "token list": ()},
+    "member rights": (),
+    "member allow": ("bob", "invite"),
+    "member deny": ("bob", "invite"),
+    "grants": (),
+    "revoke": ("bob", "dm"),
+    "grant": ("bob", "dm"),
+    "block": ("bob",),
+    "unblock": ("bob",),
+    "guard status": (),
+    "token list": (),
 }
 """What is asked about members and peers, with its arguments."""
 
@@ -100,6 +117,7 @@ def test_every_document_has_the_keys_that_its_manual_names(pair: tuple[Home, Hom
     said["thread"] = alice.json("thread", str(said["send"]["id"]))
     said["doctor"] = alice.json("doctor")
     said["invite close"] = alice.json("invite", "close", str(alice.json("invite")["id"])[:8])
+    said |= key_documents(alice)
     said |= member_documents(alice)
     said |= proxy_documents(alice)
     said["down"] = alice.json("down")
@@ -108,6 +126,16 @@ def test_every_document_has_the_keys_that_its_manual_names(pair: tuple[Home, Hom
     for verb, document in said.items():
         require_keys(document, manual[verb], verb)
     assert manual.keys() | TEXT_ONLY == {name for _, names in own.ORDER for name in names}
+
+
+def key_documents(alice: Home) -> dict[str, dict[str, object]]:
+    """What the commands about keys and backups say; the backup is of a machine that is in its mesh already."""
+    said: dict[str, dict[str, object]] = {}
+    for line in ("keys protect", "keys unprotect", "backup file", "backup check file", "restore file"):
+        done = alice.run(*line.split(), "--json", text="correct horse\n")
+        assert done.returncode == 0, done.stderr
+        said[line.removesuffix(" file")] = json.loads(done.stdout)
+    return said | {verb: alice.json(*verb.split()) for verb in ("keys status", "keys recovery")}
 
 
 def member_documents(alice: Home) -> dict[str, dict[str, object]]:
@@ -128,7 +156,16 @@ def proxy_documents(alice: Home) -> dict[str, dict[str, object]]:
     """What the commands of the API proxy say."""
     (alice.folder / ".claude").mkdir(exist_ok=True)
     said = {"proxy on": alice.json("proxy", "on"), "budget set": alice.json("budget", "set", "5")}
-    for verb in ("proxy status", "proxy env", "usage", "usage import", "usage reconcile", "usage reprice", "conversations", "budget"):
+    for verb in (
+        "proxy status",
+        "proxy env",
+        "usage",
+        "usage import",
+        "usage reconcile",
+        "usage reprice",
+        "conversations",
+        "budget",
+    ):
         said[verb] = alice.json(*verb.split())
     said["budget allow"] = alice.json("budget", "allow", "1")
     said["budget remove"] = alice.json("budget", "remove", "1")

@@ -1,5 +1,7 @@
 """Labels and limits that peers rely on: to change one is to speak another protocol, so each stands here a second time."""
 
+from dataclasses import replace
+
 import pytest
 
 from mesh_protocol import (
@@ -27,7 +29,7 @@ from mesh_protocol import (
     void,
 )
 from mesh_protocol.keys import sign_prekey
-from mesh_protocol.wire import codec, framing, items, rpc
+from mesh_protocol.wire import codec, errors, framing, items, rpc
 from mesh_samples import HERE
 
 LABELS = """
@@ -59,6 +61,16 @@ LIMITS = {
     safety: {"ROUNDS": 5_200, "NUMBER_SIZE": 60},
     seals: {"MAX_EPOCHS": 16_384, "MAX_SEAL": 1_048_576},
     codec: {"DEFAULT": (65_536, 16, 4_096, 65_536)},
+    errors: {
+        "OK": 0,
+        "FAILED": 1,
+        "USAGE": 2,
+        "BAD_DATA": 65,
+        "UNAVAILABLE": 69,
+        "TRY_LATER": 75,
+        "NOT_ALLOWED": 77,
+        "CONFIG": 78,
+    },
     framing: {"MAX_HEADER": 65_536, "MAX_BODY": 1_048_576, "PREFIX": 8},
     items: {"MAX_ITEMS": 4_096},
     rpc: {"PROTOCOL": (1, 0), "MAX_METHOD": 64, "MAX_ID": 2**32 - 1, "MAX_IN_FLIGHT": 64, "CANCEL": "rpc.cancel"},
@@ -116,3 +128,8 @@ def test_a_name_has_one_letter_at_the_least_and_thirty_two_at_the_most():
     for name in ("", "n" * 33):
         with pytest.raises(pae.BadEncoding):
             names.check_name(name)
+
+
+def test_a_bounce_may_be_of_the_attempt_zero():
+    bounce = replace(HERE.bounce, attempt=0)
+    assert receipt.Bounce.decode(bounce.encode()) == bounce

@@ -4,11 +4,10 @@ Nothing in it is secret: a link or a token never gets there.
 """
 
 import json
-import os
 from typing import NamedTuple
 
+from mesh_clients.exclusive import exclusive
 from mesh_clients.install.documents import read_bytes, replace_file
-from mesh_clients.start import NotStarted, make_private
 from mesh_protocol.wire.errors import MeshError
 
 TYPE_CHECKING = False
@@ -43,15 +42,12 @@ def read_answers(data: str, folder: str) -> Answers | None:
 
 def write_answers(data: str, folder: str, answers: Answers) -> None:
     """Remember them, as the newest. Raises `MeshError`."""
-    known = read_all(data)
-    known.pop(folder, None)
-    known[folder] = {name: value for name, value in answers._asdict().items() if value}
-    newest = dict(list(known.items())[-MAX_FOLDERS:])
-    try:
-        make_private(os.fsencode(data))
-    except NotStarted as error:
-        raise MeshError("bad_request", what=str(error)) from None
-    replace_file(f"{data}/{FILE}", json.dumps(newest, indent=1).encode())
+    with exclusive(data):
+        known = read_all(data)
+        known.pop(folder, None)
+        known[folder] = {name: value for name, value in answers._asdict().items() if value}
+        newest = dict(list(known.items())[-MAX_FOLDERS:])
+        replace_file(f"{data}/{FILE}", json.dumps(newest, indent=1).encode())
 
 
 def read_all(data: str) -> "dict[str, JsonValue]":

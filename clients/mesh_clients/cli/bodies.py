@@ -19,6 +19,10 @@ MAX_LINES = 40
 """Lines of one text that are shown to a person; --json has all of them."""
 
 
+MAX_LINE = 2_000
+"""Characters of one line, for the same."""
+
+
 def fetch_bodies(called: Invocation, turns: "Sequence[dict[str, JsonValue]]") -> None:
     """Give each turn its `request` and `answer`, empty where nothing is stored."""
     for turn in turns:
@@ -47,7 +51,7 @@ def print_bodies(turn: "dict[str, JsonValue]") -> None:
     for mark, texts in ((">", newest_texts(request)), ("<", answer_texts(answer))):
         lines = [line for text in texts for line in clean_text(REMINDER.sub("", text)).splitlines()]
         for line in lines[:MAX_LINES]:
-            say(f"       {mark} {line}")
+            say(f"       {mark} {line if len(line) <= MAX_LINE else line[:MAX_LINE] + '…'}")
         if len(lines) > MAX_LINES:
             say(f"       {mark} … {len(lines) - MAX_LINES} more lines: --json has them")
 

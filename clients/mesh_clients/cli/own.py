@@ -111,7 +111,7 @@ VERBS: "dict[str, tuple[str, str, tuple[str, ...], tuple[Row, ...]]]" = {
 }
 
 _PASSPHRASE_FD: "Row" = (
-    *("passphrase_fd", "--passphrase-fd", "int", (), -1),
+    *("passphrase_fd", "--passphrase-fd", "int", (), 0),
     "read the passphrases from this open file descriptor, one line each; default: the terminal, or standard input",
 )
 

@@ -3,17 +3,15 @@
 `install/<8 hex of the settings' path>/`, one folder for each configuration of Claude Code, files of mode 0600.
 """
 
-import fcntl
 import json
 import os
-import time
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import NamedTuple
 
 from mesh_clients.build import BUILD
+from mesh_clients.exclusive import exclusive
 from mesh_clients.install.documents import read_bytes, remove_file, replace_file
-from mesh_clients.start import NotStarted, make_private
 from mesh_protocol.wire.errors import MeshError
 
 TYPE_CHECKING = False
@@ -21,9 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE = "record.json"
-PATIENCE_S = 20.0
-"""How long another install or uninstall is waited for."""
-STEP_S = 0.05
 
 
 class Remembered(NamedTuple):
@@ -63,33 +58,14 @@ class Record:
 
     @contextmanager
     def held(self) -> "Iterator[None]":
-        """Keep other installs and uninstalls out (flock(2), which a kill -9 ends too), and read anew what they recorded.
+        """Keep other installs and uninstalls out, and read anew what they recorded.
 
         Raises `MeshError`.
         """
-        try:
-            make_private(os.fsencode(self.data))
-            folder = os.open(self.data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except NotStarted as error:
-            raise MeshError("bad_request", what=str(error)) from None
-        except OSError as error:
-            raise MeshError("bad_request", what=f"{self.data} cannot be opened: {error.strerror}") from None
-        try:
-            for left in range(int(PATIENCE_S / STEP_S), -1, -1):
-                try:
-                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if not left:
-                        raise MeshError("bad_request", what="another mesh install runs: wait for its end") from None
-                    time.sleep(STEP_S)
-                except OSError:
-                    break  # no locks on this file system
+        with exclusive(self.data):
             self.files.clear()
             self.load()
             yield
-        finally:
-            os.close(folder)
 
     def remember(self, path: str, before: bytes | None, after: bytes) -> None:
         self.files[path] = Remembered(before, digest(after))

@@ -64,9 +64,7 @@ async def create_token(call: Call, request: CreateToken) -> NewToken:
 async def list_tokens(call: Call, request: ListTokens) -> TokensAnswer:
     return TokensAnswer(
         tokens=[
-            TokenRow(
-                id=each.id, name=each.name, made_ms=each.made_ms, expires_ms=each.expires_ms, used_ms=each.used_ms
-            )
+            TokenRow(id=each.id, name=each.name, made_ms=each.made_ms, expires_ms=each.expires_ms, used_ms=each.used_ms)
             for each in call.app.guard.tokens.values()
         ]
     )

@@ -21,7 +21,7 @@ async def open_link(call: Call, request: OpenLink) -> Offer:
 
 @handles(JoinLink)
 async def join_link(call: Call, request: JoinLink) -> Step:
-    return _step(accept_link(call.app, request.url))
+    return _step(await accept_link(call.app, request.url))
 
 
 @handles(WaitLink)

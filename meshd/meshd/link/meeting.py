@@ -9,6 +9,7 @@ from typing import Final
 import trio
 
 from mesh_protocol.broker_meeting import MEET, MEET_ENDED, MeetEndedPush
+from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.keys import CryptoError
 from mesh_protocol.meeting import MeetingLink, MeetingSeal, Side
 from mesh_protocol.op import read_answer
@@ -39,9 +40,14 @@ class Meeting:
     _inbox: trio.MemoryReceiveChannel[bytes]
 
     async def say(self, content: bytes) -> None:
-        """Raises `MeshError`."""
+        """Raises `link_ended`, or the broker's own refusal."""
         frame = self.seal.seal(content, self.node.seams.rng(24))
-        await self.greeting.connection.call("meet.say", {"mesh": self.link.mesh_id}, frame, seconds=CALL_S)
+        try:
+            await self.greeting.connection.call("meet.say", {"mesh": self.link.mesh_id}, frame, seconds=CALL_S)
+        except LinkClosed:
+            raise MeshError("link_ended", why=LOST) from None
+        except trio.TooSlowError:
+            raise MeshError("link_ended", why="the broker stopped answering") from None
 
     async def hear(self) -> bytes:
         """The next word of the other side. Raises `link_ended`."""

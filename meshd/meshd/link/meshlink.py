@@ -231,8 +231,9 @@ class MeshLink:
             reply = await connection.call("mail.resume", {"mesh": mesh.id, "acked": 0, "sacks": []}, seconds=CALL_S)
             resumed = read_answer(ResumeAnswer, reply.result)
             self.receiver.acks.start_at(resumed.floor - 1)
-            lost, self._broker_lost = self._broker_lost, False
+            lost = self._broker_lost or mesh.broker_forgot
             await check_mailbox(self.parts.node, mesh, resumed.next_mseq, broker_lost=lost)
+            self._broker_lost = mesh.broker_forgot = False
             nursery.start_soon(self.mailer.run)
             nursery.start_soon(self.prekeys.run)
             nursery.start_soon(self._run_presence)

@@ -54,7 +54,7 @@ STATE: Final = ("mesh", "chain")
 """What a machine that still waits for its removal needs: which mesh, and who may sign it."""
 SECRETS: Final = (
     *("epoch_key", "prekey", "onetime", "onetime_used", "message", "delivery", "receipt_out", "inbox", "stream"),
-    *("live_seen", "profile", "trust", "standing_told", "verified", "recovery"),
+    *("live_seen", "profile", "trust", "standing_told", "verified", "recovery", "details_key"),
     *("branch", "branch_key", "signed_tip", "evidence", "confirmed", "leaver", "device_added"),
 )
 """All other tables that hold rows of a mesh."""

@@ -1,6 +1,6 @@
 // Section 3: signed prekeys and batches of one-time prekeys.
 import { compare, concat, require } from "./bytes.js";
-import { MAX, field, lst, pae, readFields, readList, readU64, splitSigned, u64, unlst } from "./pae.js";
+import { MAX, field, lst, pae, readFields, readU64, splitSigned, u64, unlst } from "./pae.js";
 import { sign, verify } from "./primitives.js";
 
 /** The lowest id of a one-time prekey. */

@@ -2,7 +2,7 @@
 
 import trio
 
-from core_kit.backups import bring, make, opened, refused
+from core_kit.backups import PASSPHRASE, bring, cheap, make, opened, refused
 from meshd.recovery import parse_recovery, recovery_key
 from meshd.store.recovery import read_recovery
 from world.machine import Machine
@@ -306,6 +306,25 @@ async def test_a_machine_in_a_mesh_does_not_become_another(world: World) -> None
     assert await refused(bob, "backup.restore", data, same_device=True) == "not_allowed"
     await bob.restart()
     assert device(bob) == before
+
+
+async def test_a_machine_under_a_passphrase_becomes_the_restored_one_when_it_is_unlocked(world: World) -> None:
+    ann, _ = await world.mesh("ann", "bob")
+    data = await make(ann, include_device_key=True)
+    wanted = device(ann)
+    await ann.crash()
+    new = await world.machine("new")
+    await new.stop()
+    new.stretch = lambda passphrase, salt: cheap(bytes(passphrase), salt)
+    await new.start()
+    await new.call("keys.protect", passphrase=PASSPHRASE)
+    await opened(new, "backup.restore", data, same_device=True)
+    await new.stop()
+    await new.start(locked=True)
+    assert (await new.call("keys.unlock", passphrase=PASSPHRASE))["keys"] == "keys: file, passphrase"
+    assert device(new) == wanted
+    new.connect_surroundings()
+    await new.until_online()
 
 
 async def test_a_machine_that_becomes_another_enters_no_mesh_before(world: World) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 import trio
 
-from core_kit.forked import broker_of, forked
+from core_kit.forked import backup, broker_of, forked, put_back
+from core_kit.membership import until_groups
 from mesh_protocol.chain import Record, Resolve, make_record
 from mesh_protocol.forks import Head
 from mesh_protocol.io.link import LinkClosed
@@ -199,4 +200,33 @@ async def test_a_machine_that_is_away_while_its_history_is_given_up_follows_when
     await ann.restart()
     cable.down = False
     await require_whole(world, (bob, ann, cid), chosen)
+    world.take_errors()
+
+
+async def test_who_was_let_in_on_the_chosen_history_hears_of_the_groups_of_those_who_come_over(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    await ann.call("member.role", peer="bob", role="owner")
+    await world.until(lambda: bob.mesh().state.head == ann.mesh().state.head, what="bob is an owner")
+    broker = broker_of(world)
+    kept = await backup(broker)
+    await ann.until_online()
+    await world.unplug(bob)
+    for _ in range(4):
+        await world.invite(ann)
+    web = await ann.claude("web")
+    await web.tool("join_group", name="web")
+    await world.settle(5)
+    await world.unplug(ann)
+    await put_back(broker, kept)
+    await world.plug(bob)
+    eve = await world.machine("eve")
+    await eve.call("mesh.join", url=await world.invite(bob), me="eve")
+    chosen = bob.mesh().state.head
+    world.cable(ann).down = False
+    await world.until(lambda: ann.mesh().fork is not None, what="ann is frozen")
+    await world.until(lambda: bob.mesh().fork is not None, what="bob is frozen")
+    await ann.call("resolve.choose", head=chosen.hex()[:12])
+    await require_whole(world, (ann, bob, eve), chosen)
+    await until_groups(eve, "web ann/web")
+    await until_groups(bob, "web ann/web")
     world.take_errors()

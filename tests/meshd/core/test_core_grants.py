@@ -72,7 +72,7 @@ async def test_no_reader_takes_what_a_hostile_daemon_sends_without_the_right(
 
 
 async def test_who_is_denied_may_still_receive_and_tell_how_far_it_got(world: World) -> None:
-    ann, bob, web = await two(world)
+    ann, _, web = await two(world)
     await ann.call("member.deny", peer="bob", keys=["send"])
     await ann.send("bob/web", "read on", wait="shown", timeout=20)
     assert len(web.seen) == 1

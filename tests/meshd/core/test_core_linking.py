@@ -1,8 +1,11 @@
 """Linking another device of the same person, between real daemons and a broker: words, a yes, and nothing left of a no."""
 
+import contextlib
+
 import pytest
 import trio
 
+from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.wire.codec import decode
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.framing import encode_frame, split_message
@@ -247,11 +250,13 @@ async def test_a_command_that_went_away_takes_its_attempt_along(world: World) ->
     assert (await failure(phone, late)).code == "link_unknown"
 
 
-async def test_a_daemon_that_dies_while_the_words_are_shown_leaves_nothing_that_works(world: World) -> None:
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+async def test_a_daemon_that_ends_while_the_words_are_shown_leaves_nothing_that_works(world: World, how: str) -> None:
     _, bob = await world.mesh("ann", "bob")
     phone = await world.machine("phone")
     offer, _ = await both_have_words(bob, phone)
-    await phone.restart()
+    await (phone.crash() if how == "killed" else phone.stop())
+    await phone.start()
     assert (await failure(bob, offer)).code == "link_ended"
     await world.until(lambda: phone.mesh().row.trouble == "link_ended", what="it is said")
     status = (await phone.call("mesh.list"))["meshes"]
@@ -288,6 +293,47 @@ async def test_a_lost_connection_after_the_yes_still_ends_inside(world: World) -
     await world.cable(phone).cut()
     await world.until(lambda: _is_in(phone), what="it found itself in")
     assert (await step(phone, joined, wait_s=0))["state"] == "done"
+
+
+async def test_a_host_that_dies_before_it_said_yes_has_signed_the_new_device_in_all_the_same(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    phone = await world.machine("phone")
+    offer, joined = await both_have_words(bob, phone)
+    world.cable(bob).outgoing = _without("meet.say")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_confirm_until_killed, bob, offer)
+        await world.until(lambda: ann.mesh().state.is_active(phone.app.node.device), what="it is signed in")
+        await bob.crash()
+    await world.until(lambda: _is_in(phone), what="it found itself in")
+    assert (await step(phone, joined, "words", 30))["state"] in ("entering", "done")
+    sent = await phone.send("ann", "in, without a yes")
+    await phone.until_state(sent, "stored")
+
+
+async def _confirm_until_killed(machine: Machine, offer: Answer) -> None:
+    with contextlib.suppress(LinkClosed, MeshError):
+        await machine.call("link.confirm", id=offer["id"], same=True)
+
+
+async def test_two_attempts_in_two_meshes_at_once_do_not_disturb_each_other(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    phone, tablet = await world.machine("phone"), await world.machine("tablet")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link, ann, phone)
+        nursery.start_soon(link, bob, tablet)
+    for machine, host in ((phone, ann), (tablet, bob)):
+        assert machine.mesh().row.member == host.mesh().row.member
+
+
+async def test_a_new_link_followed_while_an_older_one_is_waited_on_takes_its_place(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    phone = await world.machine("phone")
+    _, older = await both_have_words(ann, phone)
+    await link(bob, phone)
+    assert (await failure(phone, older)).code == "link_ended"
+    assert phone.mesh().row.member == bob.mesh().row.member
+    await phone.restart()
+    await phone.until_online()
 
 
 async def _is_in(phone: Machine) -> bool:

@@ -72,10 +72,8 @@ def note_place(tx: apsw.Connection, entry: Entry, placed: Place, row: int) -> No
         )
     if entry.kind != Kind.TURN or not entry.chain:
         return
-    known = tx.execute(
-        "SELECT request FROM history WHERE scope=? AND chain=?", (scope_of(entry), entry.chain[-1])
-    ).fetchone()
-    again = known is not None and _is_again(tx, known[0], placed)
+    known = _at(tx, scope_of(entry), entry.chain[-1])
+    again = known is not None and not known.answered and known.parent == placed.parent
     if placed.parent is not None and not again:
         tx.execute("UPDATE request SET children = children + 1 WHERE row=?", (placed.parent,))
     tx.execute(
@@ -91,12 +89,6 @@ def note_place(tx: apsw.Connection, entry: Entry, placed: Place, row: int) -> No
 def scope_of(entry: Entry) -> str:
     """Histories are compared within it alone: an agent of a session, else an account."""
     return f"{entry.session}|{entry.agent}" if entry.session else f"@{entry.account}"
-
-
-def _is_again(tx: apsw.Connection, row: int, placed: Place) -> bool:
-    """The request at `row` was the same one, and had failed."""
-    found = _read(tx, row)
-    return found is not None and not found.answered and found.parent == placed.parent
 
 
 def _root(tx: apsw.Connection, entry: Entry, by: str) -> Place:
@@ -147,23 +139,38 @@ def _guess_task(tx: apsw.Connection, entry: Entry) -> Entry:
 
 
 def _longest(tx: apsw.Connection, scope: str, chain: list[bytes]) -> _Found | None:
-    """The request with the longest history that `chain` begins with."""
-    for link in reversed(chain[-MAX_BACK:]):
-        found = _at(tx, scope, link)
-        if found is not None:
-            return found
+    """The request with the longest history that `chain` begins with. The nearest are looked for first, many at once:
+    each statement costs the writer a turn in the interpreter."""
+    links = chain[-MAX_BACK:]
+    end = len(links)
+    while end > 0:
+        near = end == len(links)
+        sought = links[max(0, end - (NEAR if near else FAR)) : end]
+        end -= len(sought)
+        padded = (scope, *sought, *[b""] * ((NEAR if near else FAR) - len(sought)))
+        known = {row[0]: row[1:] for row in tx.execute(_SOME_NEAR if near else _SOME_FAR, padded)}
+        for link in reversed(sought):
+            if link in known:
+                return _found(known[link])
     return None
 
 
 def _at(tx: apsw.Connection, scope: str, link: bytes) -> _Found | None:
-    found = tx.execute("SELECT request FROM history WHERE scope=? AND chain=?", (scope, link)).fetchone()
-    return _read(tx, found[0]) if found else None
+    row = tx.execute(f"{_KNOWN} AND h.chain=?", (scope, link)).fetchone()
+    return _found(row[1:]) if row else None
 
 
-def _read(tx: apsw.Connection, row: int) -> _Found | None:
-    found = tx.execute(
-        "SELECT row, conversation, branch, status BETWEEN 200 AND 299 AND NOT partial, children, parent FROM request"
-        " WHERE row=?",
-        (row,),
-    ).fetchone()
-    return _Found(found[0], found[1], found[2], bool(found[3]), found[4], found[5]) if found else None
+def _found(row: tuple[object, ...]) -> _Found:
+    found = _Found(*row)  # type: ignore[arg-type]  # the columns of the statements below
+    return found._replace(answered=bool(found.answered))
+
+
+NEAR: Final = 4
+"""A turn adds a few messages to the one that it follows."""
+FAR: Final = 64
+_KNOWN: Final = (
+    "SELECT h.chain, r.row, r.conversation, r.branch, r.status BETWEEN 200 AND 299 AND NOT r.partial, r.children, r.parent"
+    " FROM history h JOIN request r ON r.row = h.request WHERE h.scope=?"
+)
+_SOME_NEAR: Final = f"{_KNOWN} AND h.chain IN ({','.join('?' * 4)})"
+_SOME_FAR: Final = f"{_KNOWN} AND h.chain IN ({','.join('?' * 64)})"
