@@ -26,7 +26,7 @@ from _pytest.runner import runtestprotocol
 
 from mutation_operators import Mutant
 
-CPU_LIMIT_S: Final = 8
+CPU_LIMIT_S: Final = 4
 WALL_LIMIT_S: Final = 300
 MEMORY_LIMIT: Final = 3 << 30
 QUIET: Final = (

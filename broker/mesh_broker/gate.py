@@ -90,7 +90,8 @@ class Gate:
             self._metrics.count("hellos_refused_total")
             self._log.info("hello-refused", code=error.code, device=request.device, address=client.peer.address)
             client.hellos_refused += 1
-            if client.hellos_refused >= self._limits.hellos_refused:
+            # Of several meshes one may be refused for long: that does not end the others, which are served.
+            if client.hellos_refused >= self._limits.hellos_refused and not client.sessions:
                 client.close_soon(CLOSE_POLICY, "too many refused hellos", after=LAST_WORDS_SECONDS)
             raise
         self._metrics.count("hellos_total")

@@ -315,7 +315,7 @@ class App:
         self.leaving.departed(mesh)
 
     def _forget_mesh(self, mesh: Mesh) -> None:
-        for part in (self.groups, self.profiles, self.board, self.node.pins):
+        for part in (self.groups, self.profiles, self.details, self.board, self.node.pins):
             part.forget(mesh.id)
         self.outbox.queue(mesh.id).reset()
 

@@ -65,6 +65,12 @@ class Details:
             except CryptoError as error:
                 log.warning("a key for details cannot be read", mesh=Id(mesh), error=error)
 
+    def forget(self, mesh: MeshId) -> None:
+        """The mesh is left."""
+        self._told.pop(mesh, None)
+        for who in [each for each in self.keys if each[0] == mesh]:
+            del self.keys[who]
+
     # Who has the key.
 
     def changed(self) -> None:

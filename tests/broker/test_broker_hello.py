@@ -272,6 +272,18 @@ async def test_a_connection_with_nothing_but_refused_hellos_is_closed(memory_sta
     await side.closed()
 
 
+async def test_a_mesh_that_is_refused_again_and_again_does_not_end_the_connection_of_another(
+    memory_stand: Stand,
+) -> None:
+    mesh, _ = await memory_stand.create()
+    side = await memory_stand.connect()
+    await side.hello(mesh.id, mesh.owner.key)
+    request, _ = side.hello_request(MeshId(seeded("nowhere")), mesh.owner.key)
+    for _ in range(memory_stand.broker.limits.hellos_refused + 1):
+        assert await side.refusal(request) in ("unknown_on_broker", "rate_limited")
+    assert side.connection.closed is None
+
+
 async def test_failing_hellos_bring_a_penalty_to_that_device_at_that_address_alone(
     autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:

@@ -166,4 +166,4 @@ def test_the_last_argument_may_be_a_list_with_blanks_or_commas_between(words: tu
 def test_each_word_of_a_list_is_one_that_the_command_knows() -> None:
     assert "KEYS... is missing" in refused("grant", "bob")
     assert "KEYS... is missing" in refused("grant", "bob", ",")
-    assert "KEYS... is one of dm, broadcast, not 'mail'" in refused("revoke", "bob", "dm", "mail")
+    assert "KEYS... is one of read, dm, broadcast, not 'mail'" in refused("revoke", "bob", "dm", "mail")

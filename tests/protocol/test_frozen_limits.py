@@ -23,6 +23,7 @@ from mesh_protocol import (
     prekeys,
     profile,
     receipt,
+    rights,
     safety,
     seals,
     standing,
@@ -133,3 +134,10 @@ def test_a_name_has_one_letter_at_the_least_and_thirty_two_at_the_most():
 def test_a_bounce_may_be_of_the_attempt_zero():
     bounce = replace(HERE.bounce, attempt=0)
     assert receipt.Bounce.decode(bounce.encode()) == bounce
+
+
+def test_there_are_three_roles_and_no_other_word_is_one():
+    assert [rights.rank(role) for role in ("member", "admin", "owner")] == [0, 1, 2]
+    for word in ("guest", "", "Owner"):
+        with pytest.raises(pae.BadEncoding):
+            rights.rank(word)

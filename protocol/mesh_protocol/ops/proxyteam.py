@@ -115,9 +115,7 @@ class AddAccount(Request, frozen=True):
     host: Annotated[
         str,
         msgspec.Meta(
-            pattern=r"^([a-z0-9-]{1,32}\.localhost)?$",
-            max_length=48,
-            description="a name of this machine that chooses the account, such as work.localhost",
+            max_length=48, description="a name of this machine that chooses the account, such as work.localhost"
         ),
     ] = ""
     token_url: Annotated[str, msgspec.Meta(max_length=2_048, description="a login's token endpoint")] = ""

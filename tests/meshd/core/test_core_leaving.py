@@ -79,6 +79,7 @@ async def test_who_leaves_is_removed_by_who_may_and_nothing_of_the_mesh_stays_he
     assert not [each for each in sealed if each in on_disk(node.db.path)], "not in the database, and not in its log"
     assert mesh.keys is None
     assert mesh.prekeys == {}
+    assert bob.app.details.keys == {}
     await world.until(lambda: epochs(ann) == epochs(cid) == [1, 2], what="those who stay have another key")
     assert await members(cid) == [("ann", "member"), ("cid", "member"), ("bob", "removed")]
     sent = await cid.send("ann", "we go on", wait="stored")

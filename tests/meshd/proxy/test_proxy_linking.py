@@ -234,3 +234,14 @@ def test_any_interleaving_of_a_hundred_conversations_links_as_the_model_does(see
         assert counted == (len(begun), requests)
         for table in ("total", "day_total"):
             assert record.tx.execute(f"SELECT sum(requests) FROM {table}").get == requests
+
+
+@pytest.mark.parametrize("known", [1, 3, 5, 60, 68, 69, 130, 197])
+def test_however_far_back_a_known_history_ends_it_is_found(known: int) -> None:
+    """They are looked for many at once."""
+    history = [each for number in range(100) for each in (user(f"q{number}"), assistant(f"a{number}"))]
+    with open_record() as record:
+        record.add(history[:1], session="s", source="header")
+        first = record.add(history[:known], session="s", source="header")
+        row = record.add(history[:199], session="s", source="header")
+        assert row["parent"] == first["row"]

@@ -121,10 +121,12 @@ class SlowDisk(ThreadWorker):
             super().kick()
 
 
+@pytest.mark.parametrize("bound", ["ENTRIES", "LINKS"])
 async def test_more_requests_than_can_be_recorded_pass_and_are_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
-    monkeypatch.setattr(recorder, "ENTRIES", 1)
+    """Of each history here one hash waits."""
+    monkeypatch.setattr(recorder, bound, 1)
     disks: list[SlowDisk] = []
 
     def disk(name: str) -> SlowDisk:
@@ -142,6 +144,29 @@ async def test_more_requests_than_can_be_recorded_pass_and_are_counted(
         disks[0].held = False
         disks[0].kick()
         assert len(await stage.recorded(2)) == 2
+
+
+async def test_what_gathered_is_written_in_several_transactions_in_the_order_of_its_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "BATCH", 2)
+    disks: list[SlowDisk] = []
+
+    def disk(name: str) -> SlowDisk:
+        disks.append(SlowDisk(name))
+        return disks[0]
+
+    async with open_stage(tmp_path, playing(streamed()), seams=replace(SEAMS, worker=disk)) as stage:
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        disks[0].held = True
+        for _ in range(6):
+            assert await ask(stage) == streamed()
+        disks[0].held = False
+        disks[0].kick()
+        rows = await stage.recorded(6)
+        numbers = [int(str(row["number"])) for row in rows]
+        assert numbers == sorted(numbers)
+        assert stage.service.recorder.counts.lost == 0
 
 
 async def test_a_full_disk_costs_the_record_and_not_the_requests(tmp_path: Path) -> None:

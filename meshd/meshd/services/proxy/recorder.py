@@ -31,8 +31,12 @@ T = TypeVar("T")
 
 QUEUE: Final = 1024
 """Requests that wait to be read. Their bodies are bounded by themselves (exchanges.Room)."""
-ENTRIES: Final = 8192
-"""Requests that were read and wait for the disk: what gathers during one commit is in the next."""
+ENTRIES: Final = 24_576
+"""Requests that were read and wait for the disk: what gathers during one commit is in the next. About 30 MB."""
+LINKS: Final = 500_000
+"""Hashes of their histories, all together: about as much again."""
+BATCH: Final = 4_096
+"""Requests of one transaction."""
 READ_AT_ONCE: Final = 32
 """Between two turns of the event loop: one alone would fall behind many connections, all would hold them up."""
 INLINE_BYTES: Final = 64 * 1024
@@ -70,6 +74,7 @@ class Recorder:
         self._noted: dict[int, Tokens] = {}
         self._send, self._receive = trio.open_memory_channel[Exchange](QUEUE)
         self._entries: list[tuple[int, Entry]] = []
+        self._links = 0
         self._gathered = trio.Event()
         self._idle = trio.Event()
         self._working = 0
@@ -132,8 +137,9 @@ class Recorder:
             log.error("a request could not be read", error=error)  # noqa: TRY400 - its text may quote the request
             self._settle(1, "a request could not be read (see the log)")
         else:
-            if len(self._entries) < ENTRIES:
+            if len(self._entries) < ENTRIES and self._links + len(entry.chain) <= LINKS:
                 self._entries.append((exchange.number, entry))
+                self._links += len(entry.chain)
                 self._gathered.set()
             else:
                 self._settle(1, "requests came faster than the disk takes them")
@@ -145,8 +151,12 @@ class Recorder:
     async def _write_entries(self) -> None:
         while True:
             await self._gathered.wait()
-            self._gathered = trio.Event()
-            entries, self._entries = sorted(self._entries, key=lambda each: each[0]), []
+            self._entries.sort(key=lambda each: each[0])
+            entries = self._entries[:BATCH]
+            del self._entries[:BATCH]
+            self._links -= sum(len(entry.chain) for _, entry in entries)
+            if not self._entries:
+                self._gathered = trio.Event()
             if not entries:
                 continue
             written = await self._write(partial(add_entries, entries=entries), len(entries))

@@ -4,6 +4,7 @@ A client with an account sends whatever it likes as its credential; what goes on
 back to the client.
 """
 
+import re
 import ssl
 from collections.abc import Callable
 from functools import partial
@@ -29,6 +30,7 @@ log = get_logger("proxy")
 MAX_ACCOUNTS: Final = 50
 EARLY_MS: Final = 60_000
 """A login's token is renewed so long before it ends."""
+_HOST: Final = re.compile(r"[a-z0-9-]{1,32}\.localhost\Z")
 KEY: Final = "key"
 LOGIN: Final = "login"
 
@@ -74,6 +76,8 @@ class Accounts:
         others = [each for each in self.all() if each.name != account.name]
         if len(others) >= MAX_ACCOUNTS:
             raise MeshError("too_many", what="accounts of the proxy", limit=MAX_ACCOUNTS)
+        if account.host and not _HOST.match(account.host):
+            raise MeshError("bad_request", what="such a name is one word before .localhost: work.localhost")
         if account.host and any(each.host == account.host for each in others):
             raise MeshError("bad_request", what=f"{account.host} is another account's name of the listener")
         _require_header(secret)
