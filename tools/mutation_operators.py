@@ -140,7 +140,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
                 yield f"{_name(operator)} becomes {arithmetic.__name__}", _with(node, op=arithmetic())
         case ast.Constant(value=value):
             yield from _constants(value)
-        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
+        case ast.Return(value=ast.expr() as value) if not _is_falsy(value):
             yield "returns None", _with(node, value=ast.Constant(None))
         case ast.Break():
             yield "break becomes continue", ast.Continue()
@@ -152,6 +152,11 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
         yield f"{_name(node)} taken away", ast.Pass()
     if isinstance(node, ast.If | ast.While | ast.IfExp) and not isinstance(node.test, ast.Compare | ast.UnaryOp):
         yield "condition negated", _with(node, test=ast.UnaryOp(ast.Not(), node.test))
+
+
+def _is_falsy(value: ast.expr) -> bool:
+    """Whether None says the same to whoever asks only for true or false."""
+    return isinstance(value, ast.Constant) and (value.value is None or value.value is False)
 
 
 def _constants(value: object) -> Iterator[tuple[str, ast.AST]]:

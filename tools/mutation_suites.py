@@ -55,7 +55,7 @@ SUITES: Final[Mapping[str, tuple[str, ...]]] = {
     "details": (f"{P}details_keys.py",),
     "witness": (f"{P}witness.py", f"{P}witness_edges.py", f"{V}told_vectors.py"),
     "standing": (LIMITS, f"{P}standings.py", f"{V}told_vectors.py"),
-    "seals": (LIMITS, f"{P}seals.py", f"{P}rotation.py", FROZEN),
+    "seals": (LIMITS, f"{P}seal_edges.py", f"{P}seals.py", f"{P}rotation.py", FROZEN),
     "rotation": (
         LIMITS,
         f"{P}rotation.py",
@@ -74,7 +74,7 @@ SUITES: Final[Mapping[str, tuple[str, ...]]] = {
     "chain_removals": CHAIN,
     "chain_state": CHAIN,
     "members": CHAIN,
-    "forks": (LIMITS, f"{P}forks.py", MEMBERSHIP),
+    "forks": (LIMITS, f"{P}chain_edges.py", f"{P}forks.py", MEMBERSHIP),
     "wire.codec": (LIMITS, f"{W}codec.py", f"{W}wire_vectors.py"),
     "wire.errors": (
         LIMITS,

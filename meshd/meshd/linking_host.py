@@ -16,7 +16,7 @@ from meshd.link.greeting import CALL_S
 from meshd.link.meeting import Meeting, open_meeting
 from meshd.link.meshlink import MeshLink
 from meshd.link.turning import turn_epoch
-from meshd.linking import ATTEMPT_S, DONE, ENTERING, Attempt
+from meshd.linking import ATTEMPT_S, DONE, ENTERING, WAITING, Attempt
 from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.removal import change_rights, while_online
@@ -49,19 +49,20 @@ async def offer_link(app: "App", mesh: Mesh) -> tuple[MeetingLink, Attempt]:
 
     attempt = await app.linking.begin("own", mesh.slug, host)
     # Its place at the broker is taken before anybody sees the link.
-    try:
-        while not entered.is_set():
-            await app.linking.wait(attempt, attempt.state, 0.05)
-    except MeshError as error:
-        if error.code in ("link_unknown", "link_used"):
-            error = MeshError("link_ended", why="the broker lets nobody meet there")
-        raise error from None
+    while not entered.is_set() and not attempt.over:
+        await attempt.changed.wait()
+    error = None if entered.is_set() else attempt.error
+    if error is not None and error.code in ("link_unknown", "link_used"):
+        error = MeshError("link_ended", why="the broker lets nobody meet there")
+    if error is not None:
+        raise error
     return link, attempt
 
 
 async def _host(app: "App", mesh: Mesh, link: MeetingLink, attempt: Attempt, entered: trio.Event) -> None:
     async with open_meeting(app.node, app.brokers, link, "own") as meeting:
         entered.set()
+        attempt.move(WAITING)
         reveal = await _compare(app, mesh, meeting, attempt)
         await attempt.decided.wait()
         if not attempt.verdict:

@@ -30,6 +30,7 @@ ELSEWHERE = {
         "device link",
         "device join",
         "device restore",
+        "resolve",
     ),
 }
 """What needs more than this story has; their own tests look at their documents."""
@@ -120,6 +121,7 @@ def test_every_document_has_the_keys_that_its_manual_names(pair: tuple[Home, Hom
     said |= key_documents(alice)
     said |= member_documents(alice)
     said |= proxy_documents(alice)
+    said["leave"] = alice.json("leave", "--yes")
     said["down"] = alice.json("down")
     manual = documented()
     assert manual.keys() - said.keys() == ELSEWHERE
@@ -147,7 +149,7 @@ def member_documents(alice: Home) -> dict[str, dict[str, object]]:
         words = line.split()
         verb = line if words[-1] == "list" else words[0]
         said[verb] = alice.json(*words)
-    for verb in ("audit", "audit verify", "templates", "prompts"):
+    for verb in ("audit", "audit verify", "templates", "prompts", "member removals"):
         said[verb] = alice.json(*verb.split())
     return said
 
@@ -167,6 +169,12 @@ def proxy_documents(alice: Home) -> dict[str, dict[str, object]]:
         "budget",
     ):
         said[verb] = alice.json(*verb.split())
+    for line in ("allow ci", "clients", "revoke ci", "accounts"):
+        said[f"proxy {line.split()[0]}"] = alice.json("proxy", *line.split())
+    done = alice.run("proxy", "account", "work", "--json", text="sk-of-work\n")
+    assert done.returncode == 0, done.stderr
+    said["proxy account"] = json.loads(done.stdout)
+    said["proxy drop"] = alice.json("proxy", "drop", "work")
     said["budget allow"] = alice.json("budget", "allow", "1")
     said["budget remove"] = alice.json("budget", "remove", "1")
     return said | {"proxy forget": alice.json("proxy", "forget"), "proxy off": alice.json("proxy", "off")}

@@ -127,7 +127,8 @@ async def a_device_is_revoked(world: World) -> None:
     gone = await ann.call("device.revoke", device=bob.app.node.device.hex()[:12])
     assert (gone["member"], gone["state"], gone["devices"]) == ("bob", "revoked", 1)
     assert await state_of(ann, "bob") == "member"
-    assert [row["state"] for row in await rows(ann, "device.list", "devices")] == ["active", "revoked"]
+    listed = await rows(ann, "device.list", "devices")
+    assert [(row["state"], row["online"]) for row in listed] == [("active", True), ("revoked", False)]
 
 
 # What may go wrong with every change.

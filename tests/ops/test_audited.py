@@ -8,7 +8,15 @@ from mesh_protocol.registry import load_operations
 OPERATIONS = load_operations()
 GUARDED_READS = {"trust.held", "grant.list", "token.list", "backup.check", "proxy.env", "usage.body", "verify.show"}
 """Guarded because of what they show."""
-NOT_GUARDED = {"session.mode", "group.join", "group.leave", "outbox.cancel", "outbox.requeue", "usage.import", "usage.reprice"}
+NOT_GUARDED = {
+    "session.mode",
+    "group.join",
+    "group.leave",
+    "outbox.cancel",
+    "outbox.requeue",
+    "usage.import",
+    "usage.reprice",
+}
 """What an agent, or a person without more ado, may change and what is audited all the same."""
 NEVER = {"url", "passphrase", "message", "broker", "upstream", "token", "code"}
 """Fields that hold, or may hold, a secret or a text."""

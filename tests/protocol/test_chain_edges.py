@@ -6,9 +6,10 @@ from chain_story import peopled
 from mesh_protocol.chain import MAX_RECORD, AddMember, Record, RevokeDevice, make_record
 from mesh_protocol.chain_changes import MAX_KEPT
 from mesh_protocol.chain_draft import MAX_RUN
+from mesh_protocol.forks import judge
 from mesh_protocol.keys import BadEncoding
 from mesh_protocol.members import ChainError, extend
-from mesh_samples import HERE
+from mesh_samples import ELSEWHERE, HERE
 
 
 def refusal(story, *records):
@@ -35,8 +36,9 @@ def test_a_record_of_4096_bytes_is_made_and_read_and_one_of_4097_is_not():
 
 def test_a_body_of_4096_bytes_is_too_large_only_with_the_record_around_it():
     fields = (1, b"", "genesis", bytes(MAX_RECORD), HERE.key("alice").public, bytes(64))
+    record = Record(*fields)
     with pytest.raises(BadEncoding):
-        Record(*fields).encode()
+        record.encode()
     with pytest.raises(BadEncoding):
         Record(*fields[:3], bytes(MAX_RECORD + 1), *fields[4:])
 
@@ -104,3 +106,7 @@ def test_nothing_is_no_chain_and_the_first_record_is_what_it_lacks():
     with pytest.raises(ChainError) as raised:
         extend(None, [])
     assert (raised.value.reason, raised.value.seq) == ("no_genesis", 1)
+    for records in ((), HERE.records[1:], HERE.records[:1], ELSEWHERE.records):
+        with pytest.raises(ChainError) as raised:
+            judge(HERE.mesh_id, records)
+        assert (raised.value.reason, raised.value.seq) == ("no_genesis", 1)

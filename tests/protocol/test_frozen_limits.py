@@ -36,7 +36,7 @@ from mesh_samples import HERE
 LABELS = """
     action-approval action-request audit-entry backup chain-record chain-sig dm-info dm-sig epoch-kc epoch-seal file-key
     file-manifest file-payload file-wrap genesis group-aad group-kc group-sig hello-broker hello-client invite-key
-    join-name join-request key-request link-commit link-words live-chan live-key live-sig log-aad log-head log-key log-sig
+    join-name join-request key-request link-commit link-words live-chan live-key live-sig meet-frame meet-key log-aad log-head log-key log-sig
     name prekey-opk-batch prekey-spk remote-open runner-attest safety-number snapshot-key store-column tip vault-aad
     vault-grant wrap-info
 """

@@ -8,6 +8,7 @@ from mesh_clients.render import print_fields, say, word
 
 def run(called: Invocation) -> int:
     if called.verb.name == "proxy account":
+        called.call({}, method="proxy.status")  # without a daemon nothing need be typed
         what = "refresh token" if called.params.get("kind") == "login" else "API key"
         called.params["secret"] = read_secret(what)
     answer = called.call(called.params)

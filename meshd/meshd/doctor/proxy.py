@@ -29,7 +29,9 @@ def check_proxy(app: "App") -> Iterator[Check]:
     asks = app.proxy.asks()
     if asks:
         text = f"{len(asks)} wait for you because a budget is used up"
-        yield Check(name="budget", ok="warn", text=text, fix=f"mesh budget, then mesh budget allow {asks[0].over.budget.id}")
+        yield Check(
+            name="budget", ok="warn", text=text, fix=f"mesh budget, then mesh budget allow {asks[0].over.budget.id}"
+        )
     if service.prices.trouble:
         fix = "mend it (docs/proxy.md); until then the prices from before it was changed are used"
         yield Check(name="prices", ok="warn", text=service.prices.trouble, fix=fix)

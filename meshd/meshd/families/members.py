@@ -85,7 +85,7 @@ async def list_devices(call: Call, request: ListDevices) -> DevicesAnswer:
             here=device == call.app.node.device,
             state=device_state(listed),
             signer=device in state.signers,
-            online=device == call.app.node.device or call.app.board.is_online(mesh.id, device),
+            online=listed.active and (device == call.app.node.device or call.app.board.is_online(mesh.id, device)),
             seen_ms=heard.at_ms if (heard := call.app.board.of(mesh.id, device)) is not None else 0,
             added_ms=added.get(device, 0),
             added_by=describe_device(mesh, listed.added_by) if listed.added_by in state.devices else "recovery key",

@@ -46,8 +46,8 @@ def count_messages(db: apsw.Connection, mesh: MeshId) -> Received:
         "SELECT count(DISTINCT msg_id), count(DISTINCT CASE WHEN read_ms=0 AND shown_ms=0 THEN msg_id END)"
         " FROM inbox WHERE mesh=?"
     )
-    ((all_of_them, unread),) = db.execute(sql, (mesh,)).fetchall()
-    return Received(int(all_of_them), int(unread))
+    row = db.execute(sql, (mesh,)).fetchone()
+    return Received(int(row[0]), int(row[1])) if row is not None else Received(0, 0)
 
 
 STATE: Final = ("mesh", "chain")

@@ -208,7 +208,12 @@ async def test_a_disk_that_takes_no_bodies_costs_no_request(tmp_path: Path) -> N
     async with open_stage(tmp_path, answer) as stage:
         await stage.service.keep("bodies", 0, 0, 0)
         assert stage.service.bodies is not None
-        await stage.service.bodies.db.write(lambda tx: tx.execute("DROP TABLE body"))
+        bodies = stage.service.bodies
+        pages = bodies.db.reader.pragma("page_count")
+        await bodies.db.write(lambda tx: tx.pragma("max_page_count", pages))
+        bodies.take(exchange(1, SEAMS.rng(100_000)))
+        await bodies.drained()
+        assert bodies.stored.lost == 1
         await ask(stage, 1)
         assert stage.service.recorder.counts.recorded == 1
-        assert stage.service.bodies.stored.lost == 1
+        assert "disk" in bodies.stored.trouble
