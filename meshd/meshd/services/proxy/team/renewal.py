@@ -70,12 +70,12 @@ def _post(url: Upstream, body: bytes, context: ssl.SSLContext | None) -> tuple[i
         connection = http.client.HTTPConnection(url.host, url.port, timeout=TIMEOUT_S)
     try:
         connection.request("POST", url.path or "/", body, headers)
-        answer = connection.getresponse()
-        data = answer.read(MAX_ANSWER + 1)
+        with connection.getresponse() as answer:  # which keeps the socket open where it is not read to its end
+            status, data = answer.status, answer.read(MAX_ANSWER + 1)
     except (OSError, http.client.HTTPException) as error:
         raise CannotRenew(f"{url.authority} cannot be asked: {type(error).__name__}") from None
     finally:
         connection.close()
     if len(data) > MAX_ANSWER:
         raise CannotRenew(f"{url.authority} answered with too much")
-    return answer.status, data
+    return status, data
