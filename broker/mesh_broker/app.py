@@ -52,6 +52,7 @@ from mesh_protocol.broker_api import (
     PrekeyLeft,
     PrekeyPut,
     PrekeyTake,
+    PrekeyWithdraw,
     Stats,
 )
 from mesh_protocol.broker_chain import ChainAppend, ChainBranch, ChainBranches, ChainRead, SealsAck, SealsRead
@@ -146,6 +147,7 @@ class Broker:
         answer(PrekeyTake, prekeys.take)
         answer(PrekeyAdd, prekeys.add, max_body=BATCH_BYTES)
         answer(PrekeyLeft, prekeys.left)
+        answer(PrekeyWithdraw, prekeys.withdraw)
         rates = MailRates(limits, now)
         accepting = Accepting(store, limits, metrics, rates, clock, require_room, self._reached)
         answer(MailSend, accepting.send, max_body=MAX_ENVELOPE, rated=False)

@@ -19,6 +19,7 @@ from mesh_protocol.broker_api import (
     PrekeysPush,
     PrekeyStock,
     PrekeyTake,
+    PrekeyWithdraw,
 )
 from mesh_protocol.ids import DeviceId, MeshId
 from mesh_protocol.io.connection import Reply
@@ -68,6 +69,10 @@ class Prekeys:
     async def left(self, session: Session, request: PrekeyLeft, body: bytes) -> Reply:
         store, box = self._store, session.box
         return Reply(write_answer(PrekeyStock(left=store.onetime_left(box), next=store.next_onetime(box))))
+
+    async def withdraw(self, session: Session, request: PrekeyWithdraw, body: bytes) -> Reply:
+        await self._store.drop_prekeys(session.box).wait()
+        return DONE
 
     async def take(self, session: Session, request: PrekeyTake, body: bytes) -> Reply:
         wait = self._rate.take((session.room.mesh, session.device))

@@ -200,6 +200,13 @@ class PrekeyLeft(Request, frozen=True):
     mesh: Bytes32
 
 
+@op("prekey.withdraw", answer=Done, tier=Tier.AGENT)
+class PrekeyWithdraw(Request, frozen=True):
+    """Forget all prekeys of the calling device: it is about to delete their private halves. It may publish others later."""
+
+    mesh: Bytes32
+
+
 class PrekeyAnswer(Answer, frozen=True):
     """Body: items, the `count` signed prekeys that exist, in the order asked for, then `onetime` (`prekeys.pack_given`)."""
 

@@ -206,6 +206,9 @@ class Store(Protocol):
     def put_prekey(self, box: int, prekey: bytes) -> Promise[None]:
         """Replace the device's prekey."""
 
+    def drop_prekeys(self, box: int) -> Promise[None]:
+        """Forget the device's prekey, and all its one-time prekeys."""
+
     def prekey(self, box: int) -> bytes | None: ...
 
     def add_onetime(self, box: int, first: int, size: int, batch: bytes, *, replace: bool) -> Promise[int]:

@@ -146,6 +146,13 @@ class SqliteStore:
     def put_prekey(self, box: int, prekey: bytes) -> Promise[None]:
         return self._run("UPDATE device SET prekey = ? WHERE no = ?", prekey, box)
 
+    def drop_prekeys(self, box: int) -> Promise[None]:
+        def work(connection: apsw.Connection) -> None:
+            connection.execute("UPDATE device SET prekey = NULL WHERE no = ?", (box,))
+            connection.execute("DELETE FROM onetime WHERE device = ?", (box,))
+
+        return self._database.submit(work)
+
     def prekey(self, box: int) -> bytes | None:
         row = self._read_one("SELECT prekey FROM device WHERE no = ?", box)
         return None if row is None else row[0]
