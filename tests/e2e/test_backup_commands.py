@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from homes import Home, open_home, wait_until
+from homes import Home, open_broker, open_home, wait_until
 
 pytestmark = pytest.mark.slow
 SECRET = "correct horse battery\n"
@@ -17,22 +17,16 @@ SECRET = "correct horse battery\n"
 @pytest.fixture
 def team(tmp_path: Path) -> Iterator[tuple[Home, Home, Home]]:
     """Alice and bob in one mesh at a broker of their own, and a new machine."""
-    command = [sys.executable, "-m", "mesh_broker", "run", "--listen", "127.0.0.1:0", "--data", tmp_path / "broker"]
     with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as broker,
+        open_broker(tmp_path) as url,
         open_home(tmp_path, "alice") as alice,
         open_home(tmp_path, "bob") as bob,
         open_home(tmp_path, "new") as new,
     ):
-        try:
-            assert broker.stdout is not None
-            url = broker.stdout.readline().split()[-1].replace("http", "ws")
-            alice.json("new", "team", "--name", "alice", "--broker", url)
-            joined = bob.json("join", alice.json("invite")["url"], "--name", "bob", "--wait", "20")
-            assert joined["state"] == "joined"
-            yield alice, bob, new
-        finally:
-            broker.terminate()
+        alice.json("new", "team", "--name", "alice", "--broker", url)
+        joined = bob.json("join", alice.json("invite")["url"], "--name", "bob", "--wait", "20")
+        assert joined["state"] == "joined"
+        yield alice, bob, new
 
 
 def ran(home: Home, *arguments: str, text: str = SECRET) -> str:

@@ -4,13 +4,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from homes import MESH, Home, StandIn, is_gone, open_home, wait_until
+from homes import MESH, Home, StandIn, is_gone, open_broker, open_home, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -18,21 +17,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[str]:
     """The URL of a broker of its own."""
-    program = subprocess.Popen(
-        [sys.executable, "-m", "mesh_broker", "run", "--listen", "127.0.0.1:0", "--data", tmp_path / "broker"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert program.stdout is not None
-    try:
-        line = program.stdout.readline()
-        assert line.startswith("mesh-broker ready on ")
-        yield line.split()[-1].replace("http", "ws")
-    finally:
-        program.terminate()
-        program.wait(20)
-        program.stdout.close()
+    with open_broker(tmp_path) as url:
+        yield url
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from homes import MESH, Home, open_home, wait_until
+from homes import MESH, Home, open_broker, open_home, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -16,19 +15,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[str]:
     """A broker's URL."""
-    program = subprocess.Popen(
-        [sys.executable, "-m", "mesh_broker", "run", "--listen", "127.0.0.1:0", "--data", tmp_path / "broker"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert program.stdout is not None
-    try:
-        yield program.stdout.readline().split()[-1]
-    finally:
-        program.terminate()
-        program.wait(20)
-        program.stdout.close()
+    with open_broker(tmp_path) as url:
+        yield url
 
 
 def command(home: Home, *arguments: str) -> "subprocess.Popen[str]":

@@ -2,14 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from homes import MESH, Home, StandIn, open_home, wait_until
+from homes import MESH, Home, StandIn, open_broker, open_home, wait_until
 from mesh_clients.cli import own
 
 pytestmark = pytest.mark.slow
@@ -54,21 +52,8 @@ GRANTED = {
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[Home, Home, str]]:
     """Two machines with nothing on them yet, and a broker's URL."""
-    program = subprocess.Popen(
-        [sys.executable, "-m", "mesh_broker", "run", "--listen", "127.0.0.1:0", "--data", tmp_path / "broker"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert program.stdout is not None
-    try:
-        url = program.stdout.readline().split()[-1]
-        with open_home(tmp_path, "alice") as alice, open_home(tmp_path, "bob") as bob:
-            yield alice, bob, url
-    finally:
-        program.terminate()
-        program.wait(20)
-        program.stdout.close()
+    with open_broker(tmp_path) as url, open_home(tmp_path, "alice") as alice, open_home(tmp_path, "bob") as bob:
+        yield alice, bob, url
 
 
 def documented() -> dict[str, set[str]]:

@@ -1,13 +1,11 @@
 """Groups by `mesh` commands on two real daemons and a real broker: joined here, written to there, read as one thread."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from homes import MESH, Home, StandIn, open_home, wait_until
+from homes import MESH, Home, StandIn, open_broker, open_home, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -15,21 +13,11 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[tuple[Home, Home]]:
     """Two machines in one mesh at a broker of their own."""
-    command = [sys.executable, "-m", "mesh_broker", "run", "--listen", "127.0.0.1:0", "--data", tmp_path / "broker"]
-    with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as broker,
-        open_home(tmp_path, "alice") as alice,
-        open_home(tmp_path, "bob") as bob,
-    ):
-        try:
-            assert broker.stdout is not None
-            url = broker.stdout.readline().split()[-1].replace("http", "ws")
-            alice.json("new", "team", "--name", "alice", "--broker", url)
-            joined = bob.json("join", alice.json("invite")["url"], "--name", "bob", "--wait", "20")
-            assert joined["state"] == "joined"
-            yield alice, bob
-        finally:
-            broker.terminate()
+    with open_broker(tmp_path) as url, open_home(tmp_path, "alice") as alice, open_home(tmp_path, "bob") as bob:
+        alice.json("new", "team", "--name", "alice", "--broker", url)
+        joined = bob.json("join", alice.json("invite")["url"], "--name", "bob", "--wait", "20")
+        assert joined["state"] == "joined"
+        yield alice, bob
 
 
 def test_a_group_of_two_machines(two: tuple[Home, Home]) -> None:

@@ -5,8 +5,6 @@ The pictures lie in tests/snapshots; a failed run shows the picture and the scre
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +12,7 @@ from typing import NamedTuple
 import pytest
 from terminal_kit.screen import Terminal, check_picture
 
-from homes import MESH, Home, open_home, wait_until
+from homes import MESH, Home, open_broker, open_home, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -35,19 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def broker(folder: Path) -> Iterator[str]:
-    program = subprocess.Popen(
-        [sys.executable, "-m", "mesh_broker", "run", "--listen", "127.0.0.1:0", "--data", folder / "broker"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert program.stdout is not None
-    try:
-        yield program.stdout.readline().split()[-1].replace("http", "ws")
-    finally:
-        program.terminate()
-        program.wait(60)
-        program.stdout.close()
+    with open_broker(folder) as url:
+        yield url
 
 
 class People(NamedTuple):

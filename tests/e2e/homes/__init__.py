@@ -170,3 +170,17 @@ class StandIn:
 
     def call(self, request_id: int, tool: str, arguments: dict, **meta: object) -> dict:
         return self.ask(request_id, "tools/call", name=tool, arguments=arguments, _meta=meta)["result"]
+
+
+@contextlib.contextmanager
+def open_broker(folder: Path) -> Iterator[str]:
+    """A broker of its own, whose data lies in `folder`; its URL."""
+    command = [sys.executable, "-m", "mesh_broker", "run", "--listen", "127.0.0.1:0", "--data", folder / "broker"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as program:
+        try:
+            assert program.stdout is not None
+            line = program.stdout.readline()
+            assert line.startswith("mesh-broker ready on ")
+            yield line.split()[-1]
+        finally:
+            program.terminate()
