@@ -109,7 +109,7 @@ class KeyAsking:
                 if go + 1 >= RENEW_AFTER and lacking.bad_seal:
                     await self._renew()
             except (CryptoError, MeshError, trio.TooSlowError) as error:
-                self._failed("keys could not be asked for", error)
+                self._failed("asking", error)
             due = trio.current_time() + pause
             while wanted == (first_lacking(self.mesh), self.mesh.state.epoch) and trio.current_time() < due:
                 lacking.changed = trio.Event()
@@ -150,7 +150,7 @@ class KeyAsking:
         try:
             await work(note)
         except (CryptoError, MeshError, trio.TooSlowError) as error:
-            self._failed("a note about keys led to nothing", error)
+            self._failed("reading", error)
 
     async def _answer(self, note: Note) -> None:
         node, mesh = self.node, self.mesh
@@ -226,13 +226,13 @@ class KeyAsking:
         try:
             await self.desk.greeting.connection.call("mail.send", {"mesh": mesh.id}, envelope, seconds=CALL_S)
         except MeshError as error:
-            self._failed("the broker does not take a note about keys", error)
+            self._failed("sending", error)
             return False
         return True
 
     def _failed(self, what: str, error: Exception) -> None:
         code = error.code if isinstance(error, MeshError) else type(error).__name__
-        log.warning(what, code=Word(code), mesh=Id(self.mesh.id))
+        log.warning("a note about keys led to nothing", at=Word(what), code=Word(code), mesh=Id(self.mesh.id))
 
 
 class _Done(MeshError):

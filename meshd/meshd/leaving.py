@@ -5,7 +5,8 @@ machine out is stored in their place (`releasing` has their side). What remains 
 which they are found by. Then the broker serves this machine no more, and the rest is deleted too.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -17,6 +18,7 @@ from mesh_protocol.ids import DeviceId, MeshId
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.wire.errors import MeshError
 from meshd.brokers import Brokers
+from meshd.link.meshlink import MeshLink
 from meshd.link.table import LinkState
 from meshd.log import Id, get_logger
 from meshd.mesh import LEAVING, Mesh
@@ -35,6 +37,7 @@ LIFETIME_MS: Final = 30 * 24 * 3600 * 1000
 MAX_TOLD: Final = 64
 """Machines that the wish goes to: as many as a mesh has signers."""
 GOODBYE_S: Final = 0.5
+WITHDRAW_S: Final = 3.0
 FORM: Final = b"\x01"
 """The content of a wish: all it says is in what the envelope's signature covers, who and in which stay in which mesh."""
 
@@ -82,24 +85,55 @@ def _why_not(mesh: Mesh, chain: ChainState, own: DeviceId) -> str:
 
 
 @dataclass(slots=True, eq=False)
+class _Job:
+    """What somebody asked for and waits for, unless he goes away: it is done all the same."""
+
+    work: Callable[[], Awaitable[int]]
+    done: trio.Event = field(default_factory=trio.Event)
+    result: int = 0
+    error: Exception | None = None
+
+    async def do(self) -> None:
+        try:
+            self.result = await self.work()
+        except Exception as error:  # noqa: BLE001 - it is raised where somebody waits for it
+            self.error = error
+        finally:
+            self.done.set()
+
+
+@dataclass(slots=True, eq=False)
 class Leaving:
     """`forget` clears what other parts of the daemon hold of a mesh in memory."""
 
     node: Node
     brokers: Brokers
     forget: Callable[[Mesh], None]
-    _one: trio.Lock = field(default_factory=trio.Lock)
+    _jobs: deque[_Job] = field(default_factory=deque)
     _done: list[Mesh] = field(default_factory=list)
     _wake: trio.Event = field(default_factory=trio.Event)
 
     async def run(self) -> None:
-        """Finish what others have signed; for ever."""
+        """Do what was asked for, one after the other, and finish what others have signed; for ever."""
         while True:
-            while self._done:
-                await self.drop(self._done[0])
-                self._done.pop(0)
             self._wake = trio.Event()
-            await self._wake.wait()
+            while self._jobs:
+                await self._jobs.popleft().do()
+            while self._done:
+                await self._drop(self._done[0])
+                self._done.pop(0)
+            if not self._jobs:
+                await self._wake.wait()
+
+    async def _whole(self, work: Callable[[], Awaitable[int]]) -> int:
+        """Let `run` do it: a caller who goes away leaves nothing half done. Raises as `work`."""
+        job = _Job(work)
+        self._jobs.append(job)
+        self._wake.set()
+        await job.done.wait()
+        if job.error is not None:
+            raise job.error
+        return job.result
 
     def departed(self, mesh: Mesh) -> None:
         """The broker does not count this machine to the mesh any more."""
@@ -111,30 +145,30 @@ class Leaving:
 
         Where nobody needs to be asked the mesh is gone when this returns. Raises `MeshError`.
         """
-        async with self._one:
-            if self.node.meshes.get(mesh.id) is not mesh:  # another call was first
-                return 0
-            terms = read_terms(mesh, self.node.device)
-            if terms.how == LEAVING:
-                return 0
-            if terms.how != ASKED:
-                await self._say_goodbye(mesh)
-                await self._drop(mesh)
-                return 0
-            message, deliveries = self._wish(mesh, terms.askable[:MAX_TOLD])
-            await self._say_goodbye(mesh)
-            row = mesh.row._replace(state=LEAVING, secret=self.node.seal("mesh", "secret", mesh.id, b""), trouble="")
+        return await self._whole(lambda: self._begin(mesh))
 
-            def work(tx: apsw.Connection) -> None:
-                forget_secrets(tx, row, default)
-                add_message(tx, message, deliveries)
+    async def _begin(self, mesh: Mesh) -> int:
+        if self.node.meshes.get(mesh.id) is not mesh:  # another call was first
+            return 0
+        terms = read_terms(mesh, self.node.device)
+        if terms.how == LEAVING:
+            return 0
+        if terms.how != ASKED:
+            return await self._drop(mesh)
+        message, deliveries = self._wish(mesh, terms.askable[:MAX_TOLD])
+        link = await self._say_goodbye(mesh)
+        row = mesh.row._replace(state=LEAVING, secret=self.node.seal("mesh", "secret", mesh.id, b""), trouble="")
 
-            before, default = mesh.row, self._default_without(mesh)
-            # From here on nothing of this mesh is stored any more: what is queued behind this finds it gone.
-            pending = self.node.db.submit(work)
-            mesh.row = row
-            pending.settled(lambda: self._stored(mesh, before, stored=pending.succeeded))
-            await pending.wait()
+        def work(tx: apsw.Connection) -> None:
+            forget_secrets(tx, row, default)
+            add_message(tx, message, deliveries)
+
+        before, default = mesh.row, self._default_without(mesh)
+        # From here on nothing of this mesh is stored any more: what is queued behind this finds it gone.
+        pending = self.node.db.submit(work)
+        mesh.row = row
+        pending.settled(lambda: self._stored(mesh, before, stored=pending.succeeded))
+        await self._stored_or_back(link, pending.wait)
         self.node.db.cut_log()
         log.info("leaving a mesh", mesh=Id(mesh.id), told=len(deliveries))
         self._tell(mesh)
@@ -152,9 +186,7 @@ class Leaving:
 
     async def drop(self, mesh: Mesh) -> None:
         """Delete everything of a mesh here, whoever knows of it."""
-        async with self._one:
-            if self.node.meshes.get(mesh.id) is mesh:
-                await self._drop(mesh)
+        await self._whole(lambda: self._drop(mesh))
 
     async def wait_left(self, mesh: Mesh, seconds: float) -> bool:
         """Whether the mesh is gone from here within `seconds`."""
@@ -163,10 +195,13 @@ class Leaving:
                 await changes.take()
         return self.node.meshes.get(mesh.id) is not mesh
 
-    async def _drop(self, mesh: Mesh) -> None:
+    async def _drop(self, mesh: Mesh) -> int:
         node = self.node
+        if node.meshes.get(mesh.id) is not mesh:
+            return 0
+        link = await self._say_goodbye(mesh)
         default = self._default_without(mesh)
-        await node.db.write(lambda tx: forget_mesh(tx, mesh.id, default))
+        await self._stored_or_back(link, lambda: node.db.write(lambda tx: forget_mesh(tx, mesh.id, default)))
         del node.meshes[mesh.id]
         node.default_mesh = default
         mesh.forget_secrets()
@@ -175,6 +210,7 @@ class Leaving:
         log.info("a mesh is gone from this machine", mesh=Id(mesh.id))
         self._tell(mesh)
         await self.brokers.remove(mesh)
+        return 0
 
     def _default_without(self, mesh: Mesh) -> MeshId | None:
         """The default mesh once this one does not count: as before if it is another one, else the oldest that is not left."""
@@ -187,15 +223,29 @@ class Leaving:
         message = own_message(self.node, mesh, LEAVE, "now", FORM, LIFETIME_MS)
         return message, [own_delivery(mesh, message, device) for device in devices]
 
-    async def _say_goodbye(self, mesh: Mesh) -> None:
+    async def _say_goodbye(self, mesh: Mesh) -> MeshLink | None:
+        """Tell who is online, and take our prekeys from the broker while their private halves are still here: nobody is to
+        seal anything to them from now on. The link on which that was said; None: the broker cannot be reached."""
         link = self.brokers.link_of(mesh)
         if link is None or not mesh.active or mesh.link is not LinkState.ONLINE:
-            return
-        with trio.move_on_after(GOODBYE_S):
-            try:
+            return None
+        try:
+            with trio.move_on_after(GOODBYE_S):
                 await link.publish(online=False)
-            except LinkClosed:
-                return
+            with trio.move_on_after(WITHDRAW_S):
+                await link.prekeys.withdraw()
+        except LinkClosed:
+            return None
+        return link
+
+    async def _stored_or_back(self, link: MeshLink | None, store: Callable[[], Awaitable[None]]) -> None:
+        """Wait for `store`; where it fails the private halves are still here, and the prekeys are published again."""
+        try:
+            await store()
+        except BaseException:
+            if link is not None:
+                link.prekeys.put_back()
+            raise
 
     def _tell(self, mesh: Mesh) -> None:
         self.node.events.publish("mesh", mesh=mesh.slug)

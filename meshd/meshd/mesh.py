@@ -17,6 +17,7 @@ from mesh_protocol.tip import TipRef
 from meshd.branches import Fork
 from meshd.confirming import Confirmations
 from meshd.doubts import Doubts
+from meshd.invited import Opened
 from meshd.knocks import Knock
 from meshd.lacking import Lacking
 from meshd.link.table import LinkEvent, LinkState, advance
@@ -105,6 +106,7 @@ class Mesh:
     """Set when somebody's machine says that it wants to leave."""
     knocks: dict[int, Knock] = field(default_factory=dict)
     """Who waits for a person's yes, by the number at the broker; only a signer's machine knows."""
+    invited: Opened = field(default_factory=Opened)
 
     @property
     def id(self) -> MeshId:

@@ -51,10 +51,15 @@ class Outcome(NamedTuple):
 
 async def change_rights(app: "App", mesh: Mesh, bodies: Sequence[Body]) -> None:
     """Append records that need no new epoch. Raises `MeshError`."""
+    await change_as_it_stands(app, mesh, lambda: bodies)
+
+
+async def change_as_it_stands(app: "App", mesh: Mesh, bodies: Callable[[], Sequence[Body]]) -> None:
+    """As `change_rights`; `bodies` is asked anew on each head."""
 
     def make(head: Record) -> Change:
         records: list[Record] = []
-        for body in bodies:
+        for body in bodies():
             previous = records[-1] if records else head
             records.append(make_record(previous, type_of(body), body.encode(), app.node.key, mesh.id))
         extend(mesh.state, records)

@@ -18,6 +18,7 @@ from mesh_protocol.broker_api import (
     PrekeyPut,
     PrekeyStock,
     PrekeyTake,
+    PrekeyWithdraw,
 )
 from mesh_protocol.invite import invite_key
 from mesh_protocol.keys import PrekeyPrivate
@@ -145,6 +146,20 @@ async def test_only_ones_own_batch_for_this_mesh_is_taken(memory_stand: Stand, w
     assert await left(ann, mesh) == 0
 
 
+async def test_a_device_takes_its_prekeys_away_and_nobody_elses(memory_stand: Stand) -> None:
+    mesh, ann, bob, side = await with_bob(memory_stand)
+    for device, each in ((mesh.owner, ann), (bob, side)):
+        await add(each, mesh, batch_of(device, mesh))
+        await each.call(PrekeyPut(mesh=mesh.id), Done, device.signed_prekey(mesh.id).encode())
+    await side.call(PrekeyWithdraw(mesh=mesh.id), Done)
+    assert (await left(side, mesh), await left(ann, mesh)) == (0, 3)
+    wanted: Sequence[bytes] = [bob.id, mesh.owner.id]
+    found = await ann.items(PrekeyTake(mesh=mesh.id, devices=[*wanted], onetime=[*wanted]), PrekeyAnswer)
+    assert found == [mesh.owner.signed_prekey(mesh.id).encode()]
+    await add(side, mesh, batch_of(bob, mesh))
+    assert await left(side, mesh) == 3, "it may come back"
+
+
 async def test_an_invites_key_gets_no_one_time_prekey_and_adds_none(memory_stand: Stand) -> None:
     mesh, ann = await memory_stand.create()
     batch = batch_of(mesh.owner, mesh)
@@ -154,7 +169,12 @@ async def test_an_invites_key_gets_no_one_time_prekey_and_adds_none(memory_stand
     await side.hello(mesh.id, invite_key(seeded("secret")), invite=True)
     owner: Sequence[bytes] = [mesh.owner.id]
     request = PrekeyTake(mesh=mesh.id, devices=[*owner], onetime=[*owner])
-    for asked, body in ((request, b""), (PrekeyAdd(mesh=mesh.id), batch.encode()), (PrekeyLeft(mesh=mesh.id), b"")):
+    for asked, body in (
+        (request, b""),
+        (PrekeyAdd(mesh=mesh.id), batch.encode()),
+        (PrekeyLeft(mesh=mesh.id), b""),
+        (PrekeyWithdraw(mesh=mesh.id), b""),
+    ):
         assert await side.refusal(asked, body) == "not_allowed"
     assert await left(ann, mesh) == 3
 

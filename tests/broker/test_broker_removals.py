@@ -85,7 +85,7 @@ async def test_a_removal_ends_the_open_invites_and_the_requests_under_them(memor
     assert await joiner.refusal(ask, join_request(mesh, record, SECRET, Device("cid"))) == "not_allowed"
     late = await memory_stand.connect()
     request, _ = late.hello_request(mesh.id, invite_key(SECRET), invite=True)
-    assert await late.refusal(request) == "invite_used"
+    assert await late.refusal(request) == "invite_closed"
 
 
 async def test_a_chain_with_a_removal_is_taken_up_again_after_a_restart(tmp_path: Path) -> None:

@@ -59,6 +59,27 @@ async def a_plain_member_invites(world: World) -> str:
     return await bob.refusal("mesh.invite")
 
 
+@refuses("mesh.invite", "invites_spent")
+async def inviting_more_often_than_ten_times_within_an_hour(world: World) -> str:
+    ann, bob = await world.mesh("ann", "bob")
+    await ann.call("member.role", peer="bob", role="admin")
+    await world.until(lambda: bob.app.node.device in bob.mesh().state.signers, what="bob signs")
+    await trio.sleep(3600)  # who came in by an invite is let in no more often
+    await ann.until_online()
+    await world.unplug(ann)
+    assert await ann.refusal("mesh.invite") == "broker_unreachable"  # opens none, and counts for none
+    await world.plug(ann)
+    for number in range(10):
+        await ann.call("mesh.invite", approve=bool(number % 2))
+    refused = await ann.refusal("mesh.invite", uses=3)
+    await world.invite(bob)  # another signer has ten of his own
+    await ann.call("mesh.new", name="other", me="ann", broker=next(iter(world.network.brokers)))
+    await ann.call("mesh.invite", mesh="other")
+    await trio.sleep(3600)
+    await ann.call("mesh.invite", mesh="team")
+    return refused
+
+
 @works("invite.list")
 async def invites_are_listed(world: World) -> None:
     ann, bob = await world.mesh("ann", "bob")

@@ -6,7 +6,16 @@ from mesh_protocol.op import Answer, Request, Tier, op
 from mesh_protocol.registry import load_operations
 
 OPERATIONS = load_operations()
-GUARDED_READS = {"trust.held", "grant.list", "token.list", "backup.check", "proxy.env", "usage.body", "verify.show"}
+GUARDED_READS = {
+    "trust.held",
+    "grant.list",
+    "token.list",
+    "backup.check",
+    "proxy.env",
+    "usage.body",
+    "verify.show",
+    "link.wait",
+}
 """Guarded because of what they show."""
 NOT_GUARDED = {
     "session.mode",

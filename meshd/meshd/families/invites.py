@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
+import trio
+
 from mesh_protocol.chain import InviteClose
 from mesh_protocol.ids import InviteId
 from mesh_protocol.keys import CryptoError
@@ -61,7 +63,12 @@ async def make_invite(call: Call, request: Invite) -> InviteAnswer:
             )
         )
 
-    await while_online(app, mesh, open_it)
+    taken = mesh.invited.take(mesh.slug, trio.current_time())
+    try:
+        await while_online(app, mesh, open_it)
+    except MeshError:
+        mesh.invited.give_back(taken)
+        raise
     return made[0]
 
 

@@ -212,7 +212,8 @@ class MeshLink:
             keep_tip(node, mesh, answer.tip)
             require_shown(mesh)
         mesh.alarm = ""
-        if mesh.leaving:
+        if mesh.leaving:  # said where the broker could not be reached, or by a daemon that died before it had told it
+            await self.prekeys.withdraw()
             return
         await take_seals(node, self.greeting.connection, mesh)
         await self.prekeys.publish()

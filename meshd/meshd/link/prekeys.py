@@ -91,6 +91,25 @@ class PrekeyLink:
     mesh: Mesh
     connection: Connection
     _low: trio.Event = field(default_factory=trio.Event)
+    _withdrawn: bool = False
+    """The private halves are about to go: nothing is published any more."""
+    _again: bool = False
+
+    async def withdraw(self) -> None:
+        """Have the broker forget our prekeys, and publish no others. An older broker does not know that, and keeps them."""
+        self._withdrawn = True
+        try:
+            await self.connection.call("prekey.withdraw", {"mesh": self.mesh.id}, seconds=CALL_S)
+        except MeshError as error:
+            log.warning("the broker keeps our prekeys", code=Word(error.code), mesh=Id(self.mesh.id))
+
+    def put_back(self) -> None:
+        """The private halves stay after all: publish again, soon."""
+        self._withdrawn, self._again = False, True
+        self._low.set()
+
+    def _is_withdrawn(self) -> bool:
+        return self._withdrawn  # asked anew after each step: it may change during one
 
     def told_low(self) -> None:
         """The broker has few of our one-time prekeys left."""
@@ -99,12 +118,15 @@ class PrekeyLink:
     async def publish(self) -> None:
         """Make the newest signed prekey anew if it is time, and tell the broker. Its private half is on the disk."""
         mesh = self.mesh
+        if self._is_withdrawn():
+            return
         if is_due(self.node, mesh):
             try:
                 await rotate(self.node, mesh)
             except MeshError as error:  # no room: the one before is published once more
                 log.warning("no new prekey now", code=Word(error.code), mesh=Id(mesh.id))
-        if mesh.prekey is not None:
+        if mesh.prekey is not None and not self._is_withdrawn():
+            self._again = False
             self.node.seams.reached("FP-18")
             await self.connection.call("prekey.put", {"mesh": mesh.id}, mesh.prekey.encode(), seconds=CALL_S)
 
@@ -130,18 +152,18 @@ class PrekeyLink:
     async def _look_after(self) -> None:
         since = trio.current_time()
         while True:
+            self._low = trio.Event()  # before the look: what is said meanwhile leads to another one
             try:
                 await self._restock()
             except MeshError as error:  # no room here or there; an older broker that knows no one-time prekeys
                 log.debug("no one-time prekeys now", code=Word(error.code), mesh=Id(self.mesh.id))
-            self._low = trio.Event()
             with trio.move_on_after(LOOK_S):
                 await self._low.wait()
             now = trio.current_time()
             connected_ms, since = round((now - since) * 1000), now
             try:
                 await self.refresh()
-                if is_due(self.node, self.mesh):
+                if self._again or is_due(self.node, self.mesh):
                     await self.publish()
                 await retire(self.node, self.mesh, connected_ms)
             except MeshError as error:
@@ -150,6 +172,8 @@ class PrekeyLink:
     async def _restock(self) -> None:
         """Add a batch when few are left, or put one in the place of those that must not be used any more."""
         mesh, now = self.mesh, self.node.now()
+        if self._is_withdrawn():
+            return
         made = newest_onetime(self.node.db.reader, mesh.id)
         old = made > 0 and now - made > REPLACE_ONETIME_MS and not self.node.clock_is_off
         reply = await self.connection.call("prekey.left", {"mesh": mesh.id}, seconds=CALL_S)
@@ -162,6 +186,9 @@ class PrekeyLink:
         if not replace and stock.left >= LOW:
             return
         batch = await make_batch(self.node, mesh)
+        if self._is_withdrawn():
+            await drop_batch(self.node, mesh, batch)
+            return
         self.node.seams.reached("FP-18")
         try:
             await self.connection.call(

@@ -38,7 +38,7 @@ class InviteAnswer(Answer, frozen=True):
     tier=Tier.USER,
     guarded=True,
     audited=("role", "uses", "expires_s", "approve"),
-    errors=(*CHANGE_ERRORS, "mesh_local_only", "not_allowed"),
+    errors=(*CHANGE_ERRORS, "invites_spent", "mesh_local_only", "not_allowed"),
     command=Command("invite", flags={"expires_s": "--expires"}),
 )
 class Invite(Request, frozen=True):

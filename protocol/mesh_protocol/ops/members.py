@@ -166,13 +166,14 @@ class ListRemovals(Request, frozen=True):
 
 
 class MemberState(Answer, frozen=True):
-    """A member after a change; `state` as in the list."""
+    """A member after a change; `state` as in the list. `invites` ended with it, because his role allows them no more."""
 
     id: str
     member: str
     mesh: str
     role: str
     state: str
+    invites: list[str] = []
 
 
 @op(

@@ -71,6 +71,11 @@ CODES: Final[Mapping[str, Kind]] = {
     "invite_expired": Kind(BAD_DATA, "this invite expired {when}: ask for a new one (mesh invite)"),
     "invite_closed": Kind(BAD_DATA, "this invite was closed: ask for a new one (mesh invite)"),
     "invite_denied": Kind(NOT_ALLOWED, "whoever may let you in said no: ask them, and for a new invite (mesh invite)"),
+    "invites_spent": Kind(
+        TRY_LATER,
+        "this machine opened {limit} invites to {mesh} within an hour: try again in {minutes} min, or let several in by one"
+        " (mesh invite --uses N)",
+    ),
     # Linking a device.
     "bad_link": Kind(BAD_DATA, "{why}"),
     "link_unknown": Kind(

@@ -176,3 +176,45 @@ async def test_the_link_says_who_made_it_and_an_older_one_without_a_name_still_w
     bare = type(link)(link.mesh_id, link.invite_id, link.broker_url, link.secret)
     eve = await waits(world, "eve", bare.url())
     assert (await mesh_status(eve))["waiting_for"] == "somebody to let you in"
+
+
+async def test_a_lower_role_closes_the_open_invites_that_it_does_not_allow_and_names_them(world: World) -> None:
+    ann, bob, cid = await world.mesh("ann", "bob", "cid")
+    for peer, machine in (("bob", bob), ("cid", cid)):
+        await ann.call("member.role", peer=peer, role="owner")
+        await world.until(lambda m=machine: m.app.node.device in m.mesh().state.signers, what="he signs")  # type: ignore[misc]
+    high = await bob.call("mesh.invite", role="owner")
+    low = await bob.call("mesh.invite", role="admin")
+    other = await cid.call("mesh.invite", role="owner")
+    await world.until(lambda: len(ann.mesh().state.invites) == 5, what="ann knows of all")
+
+    async def still_open() -> set[str]:
+        return {str(row["id"]) for row in (await ann.call("invite.list"))["invites"]}
+
+    await world.invite(ann)  # his own
+    before = await still_open()
+    changed = await ann.call("member.role", peer="bob", role="admin")
+    assert changed["invites"] == [str(high["id"])[:12]]
+    assert await still_open() == before - {high["id"]}
+    dan = await world.machine("dan")
+    assert await dan.refusal("mesh.join", url=high["url"], me="dan") in ("invite_closed", "invite_unknown")
+    changed = await ann.call("member.role", peer="bob", role="member")
+    assert changed["invites"] == [str(low["id"])[:12]]
+    assert await still_open() == before - {high["id"], low["id"]}
+    assert other["id"] in await still_open()
+    assert (await ann.call("member.role", peer="bob", role="admin"))["invites"] == []
+
+
+async def test_a_lower_role_closes_more_invites_than_one_append_takes(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    await ann.call("member.role", peer="bob", role="admin")
+    await world.until(lambda: bob.app.node.device in bob.mesh().state.signers, what="bob signs")
+    for number in range(70):
+        await bob.call("mesh.invite")
+        if number % 10 == 9:
+            await trio.sleep(3600)
+            await bob.until_online()
+    changed = await ann.call("member.role", peer="bob", role="member")
+    assert len(changed["invites"]) == 70
+    assert not any(invite.open for invite in ann.mesh().state.invites.values())
+    assert ann.mesh().state.members[bob.mesh().row.member].role == "member"

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from core_kit.stock import stock
 from mesh_protocol.chain import RemoveMember
 from mesh_protocol.wire.errors import MeshError
 from meshd.releasing import release_records, who_may_release
 from meshd.store.leavers import SECRETS, STATE, put_leaver, read_leavers
-from world.broker import BrokerHouse
 from world.letters import judge, letter, seal
 from world.machine import Machine
 from world.world import World
@@ -36,15 +36,6 @@ def rows_of(machine: Machine, mesh: bytes) -> dict[str, int]:
         if count:
             found[str(table)] = count
     return found
-
-
-def stock(house: BrokerHouse, machine: Machine) -> list[object]:
-    """What others may be given of a machine's prekeys, one row for each kind."""
-    device = machine.app.node.device
-    read = house.database.reader.execute
-    signed = read("SELECT prekey FROM device WHERE id=? AND prekey IS NOT NULL", (device,)).fetchall()
-    once = read("SELECT first FROM onetime WHERE device=(SELECT no FROM device WHERE id=?)", (device,)).fetchall()
-    return [*signed, *once]
 
 
 def on_disk(path: Path) -> bytes:
@@ -361,5 +352,7 @@ async def test_a_full_disk_leaves_the_mesh_as_it_was(world: World) -> None:
         assert await bob.refusal("mesh.leave") == "storage_full"
     assert bob.mesh().active
     await bob.until_online()
+    (house,) = world.network.brokers.values()
+    await world.until(lambda: len(stock(house, bob)) == 2, what="his prekeys are there again")
     sent = await ann.send("bob", "still here", wait="stored")
     assert sent["state"] == "stored"

@@ -13,7 +13,7 @@ from meshd.services.proxy import bodies as module
 from meshd.services.proxy.bodies import ANSWER, DAY_MS, NAME, REQUEST, Bodies, Keep
 from meshd.services.proxy.exchanges import Copy, Exchange, Room
 from meshd.services.proxy.heads import Head
-from proxy_kit.stage import KEY, SEAMS, Hearing, Stage, open_stage, until
+from proxy_kit.stage import KEY, SEAMS, Hearing, Stage, open_stage, read_request, until
 
 SECRET = b'{"model":"m","messages":[{"role":"user","content":"a canary in its cage"}]}'
 SAID = (
@@ -202,6 +202,30 @@ async def test_bodies_of_a_proxied_request_are_stored_until_that_is_switched_off
         assert await stage.service.said(first, REQUEST) is None
     for path in tmp_path.iterdir():
         assert b"canary" not in path.read_bytes(), path
+
+
+async def test_what_is_under_way_when_storing_is_switched_off_is_not_stored(tmp_path: Path) -> None:
+    go = trio.Event()
+
+    async def play(stream: trio.SocketStream) -> None:
+        await read_request(stream, bytearray())
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(SAID))
+        await go.wait()
+        await stream.send_all(SAID)
+
+    async with open_stage(tmp_path, play) as stage:
+        await stage.service.keep("bodies", 0, 0, 0)
+        client = await stage.client()
+        await client.send(stage.request("/v1/messages", SECRET))
+        await client.until(b"\r\n\r\n")
+        await stage.service.keep("nothing", 0, 0, 0)
+        go.set()
+        await client.until(SAID)
+        (row,) = await stage.recorded(1)
+        assert stage.service.bodies is not None
+        await stage.service.bodies.drained()
+        assert await stage.service.said(int(str(row["row"])), REQUEST) is None
+        assert stage.service.bodies.stored.requests == 0
 
 
 async def test_a_disk_that_takes_no_bodies_costs_no_request(tmp_path: Path) -> None:

@@ -202,6 +202,16 @@ async def test_budgets_and_what_was_allowed_outlive_the_daemon(tmp_path: Path) -
         assert not await passes(stage, "s-1")
 
 
+async def test_no_budget_gets_the_id_of_one_that_was_removed(tmp_path: Path) -> None:
+    async with opened(tmp_path) as stage:
+        first = await stage.service.budgets.add("day", "", "usd", DOLLAR)
+        await stage.service.budgets.remove(first.id)
+    async with opened(tmp_path) as stage:
+        second = await stage.service.budgets.add("day", "", "usd", DOLLAR)
+        assert [each.id for each in stage.service.budgets.all] == [second.id]
+        assert second.id > first.id
+
+
 def test_amounts_are_shown_in_their_unit() -> None:
     assert Budget(1, "day", "", "usd", DOLLAR).shown(DOLLAR // 2) == "$0.50"
     assert Budget(1, "day", "", "tokens", 5).shown(5) == "5 tokens"

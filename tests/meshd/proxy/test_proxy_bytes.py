@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from meshd.services.proxy.service import MAX_CONNECTIONS
+from meshd.services.proxy.store import read_settings
 from proxy_kit.stage import Hearing, answering, open_stage, read_request, until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -59,20 +60,20 @@ async def test_an_answer_comes_back_as_it_is(tmp_path: Path, answer: bytes) -> N
 
 
 async def test_a_body_in_chunks_arrives_whole_with_its_trailers(tmp_path: Path) -> None:
-    heard: list[bytes | None] = []
+    heard: list[bytes] = []
 
     async def play(stream: trio.SocketStream) -> None:
-        heard.append(await read_request(stream, bytearray()))
+        heard.append(await Hearing(stream).until(b"mine\r\n\r\n"))
         await stream.send_all(OK)
 
     async with open_stage(tmp_path, play) as stage:
         client = await stage.client()
         head = f"POST {stage.path}/v1/x HTTP/1.1\r\nHost: {stage.host}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
         await client.send(head + chunk(b"first") + b"6")
-        await client.send(b"\r\nsecond\r\n0\r\n\r\n")
+        await client.send(b"\r\nsecond\r\n0\r\nX-Check: 1\r\nAuthorization: mine\r\n\r\n")
         assert await client.until(b"ok") == OK
-    assert heard[0] is not None
-    assert heard[0].partition(b"\r\n\r\n")[2] == chunk(b"first") + chunk(b"second") + b"0\r\n\r\n"
+    trailers = b"0\r\nX-Check: 1\r\nAuthorization: mine\r\n\r\n"
+    assert heard[0].partition(b"\r\n\r\n")[2] == chunk(b"first") + chunk(b"second") + trailers
 
 
 async def test_each_frame_comes_through_before_the_next_is_sent(tmp_path: Path) -> None:
@@ -270,6 +271,15 @@ async def test_switched_off_it_answers_what_is_under_way_and_nothing_else(tmp_pa
             await stage.client()
         go.set()
         assert (await client.rest()).endswith(b"whole\n\n\r\n0\r\n\r\n")
+
+
+async def test_two_changes_at_once_are_both_kept(tmp_path: Path) -> None:
+    async with open_stage(tmp_path, answering(OK)) as stage:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.service.turn_off)
+            nursery.start_soon(stage.service.keep, "", 3, 0, 0)
+        assert (stage.service.settings.on, stage.service.settings.keep_days) == (False, 3)
+        assert read_settings(stage.service.db.reader) == stage.service.settings
 
 
 async def test_pipelined_requests_are_answered_in_their_order(tmp_path: Path) -> None:

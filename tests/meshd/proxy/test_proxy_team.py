@@ -1,5 +1,6 @@
 """A team on one host: clients with tokens of their own, and accounts whose credential takes the place of theirs."""
 
+import gc
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -13,13 +14,17 @@ import trio
 
 from mesh_protocol.wire.errors import MeshError
 from meshd.seams import Seams
-from meshd.services.proxy.team.accounts import EARLY_MS, KEY, LOGIN, MAX_ACCOUNTS, Account
+from meshd.services.proxy.team.accounts import AGAIN_MS, EARLY_MS, KEY, LOGIN, MAX_ACCOUNTS, Account
 from meshd.services.proxy.team.clients import MAX_CLIENTS
-from proxy_kit.stage import SEAMS, Stage, answering, open_stage
+from proxy_kit.stage import SEAMS, SECONDS, Hearing, Stage, answering, open_stage, until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 OWN = "x-api-key: the-clients-own\r\nauthorization: Bearer the-clients-own\r\n"
 WORK = Account("work", KEY, "", "", "", 1)
+
+
+def login_at(url: str) -> Account:
+    return Account("team", LOGIN, "", url, "the-client", 1)
 
 
 @asynccontextmanager
@@ -56,13 +61,18 @@ def credentials(heard: list[bytes]) -> list[bytes]:
 
 
 @contextmanager
-def token_endpoint(answers: list[tuple[int, object]]) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """A token endpoint on this machine that gives these answers in turn; its URL, and what it was asked."""
+def token_endpoint(
+    answers: list[tuple[int, object]], go: threading.Event | None = None
+) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """A token endpoint on this machine that gives these answers in turn, but for the first not before `go`; its URL,
+    and what it was asked."""
     asked: list[dict[str, str]] = []
 
     class Endpoint(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            if go is not None and len(asked) > 1:
+                assert go.wait(SECONDS)
             status, answer = answers.pop(0)
             body = json.dumps(answer).encode()
             self.send_response(status)
@@ -148,6 +158,23 @@ async def test_an_accounts_key_takes_the_place_of_whatever_the_client_sends(tmp_
     assert b"sk-of-work" not in everything
 
 
+async def test_a_credential_behind_the_body_ends_here_too(tmp_path: Path) -> None:
+    heard: list[bytes] = []
+
+    async def play(stream: trio.SocketStream) -> None:
+        heard.append(await Hearing(stream).until(b"0\r\nx-check: 1\r\n\r\n"))
+        await stream.send_all(OK)
+
+    async with open_stage(tmp_path, play) as stage:
+        await stage.service.accounts.add(WORK, "sk-of-work")
+        token = await stage.service.clients.allow("ci", "work")
+        client = await stage.client()
+        head = f"POST /px/{token}/v1/messages HTTP/1.1\r\nHost: {stage.host}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await client.send(head.encode() + b"2\r\n{}\r\n0\r\nx-check: 1\r\nX-Api-Key: the-clients-own\r\n\r\n")
+        await client.until(b"ok")
+    assert b"the-clients-own" not in heard[0]
+
+
 async def test_a_name_of_the_listener_chooses_the_account(tmp_path: Path) -> None:
     heard: list[bytes] = []
     async with opened(tmp_path, heard) as stage:
@@ -187,9 +214,8 @@ async def test_a_login_is_renewed_a_minute_before_its_end_once_and_its_new_refre
     late = [0]
     seams = replace(SEAMS, clock=lambda: SEAMS.clock() + late[0])
     with token_endpoint([granted("one", "r-2"), granted("two", "r-3"), granted("three")]) as (url, asked):
-        login = Account("team", LOGIN, "", url, "the-client", 1)
         async with opened(tmp_path, heard, seams) as stage:
-            await stage.service.accounts.add(login, "r-1")
+            await stage.service.accounts.add(login_at(url), "r-1")
             token = await stage.service.clients.allow("ci", "team")
             assert await ask(stage, token) == b"HTTP/1.1 200 OK"
             assert credentials(heard) == [b"authorization: Bearer one", b"anthropic-beta: oauth-2025-04-20"]
@@ -214,7 +240,7 @@ async def test_a_login_that_cannot_be_renewed_serves_to_its_end_and_then_says_so
     seams = replace(SEAMS, clock=lambda: SEAMS.clock() + late[0])
     with token_endpoint([granted("one"), (500, {}), (500, {})]) as (url, _):
         async with opened(tmp_path, heard, seams) as stage:
-            await stage.service.accounts.add(Account("team", LOGIN, "", url, "c", 1), "r-1")
+            await stage.service.accounts.add(login_at(url), "r-1")
             token = await stage.service.clients.allow("ci", "team")
             late[0] = 3600_000 - EARLY_MS // 2
             assert await ask(stage, token) == b"HTTP/1.1 200 OK"
@@ -242,10 +268,71 @@ async def test_an_endpoint_that_gives_no_usable_token_keeps_nothing(tmp_path: Pa
     with token_endpoint([answer]) as (url, _):
         async with opened(tmp_path) as stage:
             with pytest.raises(MeshError) as error:
-                await stage.service.accounts.add(Account("team", LOGIN, "", url, "c", 1), "r-secret")
+                await stage.service.accounts.add(login_at(url), "r-secret")
             assert error.value.code == "account_failed"
             assert "r-secret" not in error.value.message
             assert stage.service.accounts.all() == []
+    gc.collect()  # a socket that was left open is said here
+
+
+async def test_an_endpoint_that_fails_is_not_asked_by_each_request(tmp_path: Path) -> None:
+    late = [0]
+    seams = replace(SEAMS, clock=lambda: SEAMS.clock() + late[0])
+    with token_endpoint([granted("one"), (500, {}), (500, {}), granted("two")]) as (url, asked):
+        async with opened(tmp_path, None, seams) as stage:
+            await stage.service.accounts.add(login_at(url), "r-1")
+            token = await stage.service.clients.allow("ci", "team")
+            late[0] = 3600_000 - EARLY_MS // 2
+            for _ in range(3):
+                assert await ask(stage, token) == b"HTTP/1.1 200 OK"
+            assert len(asked) == 2
+            late[0] = 3600_000
+            for _ in range(3):
+                assert (await refused(stage, token)).startswith(b"HTTP/1.1 401 ")
+            assert len(asked) == 3
+            late[0] += AGAIN_MS
+            assert await ask(stage, token) == b"HTTP/1.1 200 OK"
+
+
+@asynccontextmanager
+async def renewing(folder: Path) -> AsyncIterator[tuple[Stage, Hearing, threading.Event, list[dict[str, str]]]]:
+    """The login `team` in the middle of its renewal, which a request waits for; the event lets it go on."""
+    late, go = [0], threading.Event()
+    seams = replace(SEAMS, clock=lambda: SEAMS.clock() + late[0])
+    with token_endpoint([granted("one", "r-2"), granted("two", "r-3"), granted("three", "r-4")], go) as (url, asked):
+        async with opened(folder, None, seams) as stage:
+            await stage.service.accounts.add(login_at(url), "r-1")
+            token = await stage.service.clients.allow("ci", "team")
+            late[0] = 3600_000
+            client = await stage.client()
+            await client.send(with_token(stage, token))
+            await until(lambda: len(asked) == 2, "the renewal")
+            try:
+                yield stage, client, go, asked
+            finally:
+                go.set()
+
+
+async def test_a_renewal_that_nobody_waits_for_any_more_keeps_the_new_refresh_token(tmp_path: Path) -> None:
+    async with renewing(tmp_path) as (stage, client, go, asked):
+        stage.service.accounts_changed()  # which ends connections that have nothing under way
+        await trio.testing.wait_all_tasks_blocked()
+        go.set()
+        await client.rest()
+        token = await stage.service.clients.allow("ci", "team")
+        assert await ask(stage, token) == b"HTTP/1.1 200 OK"
+        assert len(asked) == 2, "the token that came is good for an hour"
+
+
+async def test_an_account_that_is_dropped_in_the_middle_of_its_renewal_stays_away(tmp_path: Path) -> None:
+    async with renewing(tmp_path) as (stage, client, go, _):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.service.accounts.remove, "team")
+            await trio.testing.wait_all_tasks_blocked()
+            go.set()
+        assert stage.service.accounts.all() == []
+        await client.until(b"ok")
+        assert (await refused(stage, await stage.service.clients.allow("ci", "team"))).startswith(b"HTTP/1.1 401 ")
 
 
 async def test_an_endpoint_off_this_machine_must_speak_tls_and_a_secret_must_fit_a_header(tmp_path: Path) -> None:

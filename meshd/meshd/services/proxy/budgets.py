@@ -110,11 +110,12 @@ class Budgets:
         """A new budget. Raises `MeshError("storage_full")`."""
 
         def work(tx: apsw.Connection) -> int:
+            number = _next_id(tx)
             tx.execute(
-                "INSERT INTO budget(scope, key, unit, amount, made_ms) VALUES(?,?,?,?,?)",
-                (scope, key, unit, amount, self._clock()),
+                "INSERT INTO budget(id, scope, key, unit, amount, made_ms) VALUES(?,?,?,?,?,?)",
+                (number, scope, key, unit, amount, self._clock()),
             )
-            return tx.last_insert_rowid()
+            return number
 
         made = Budget(await self._db.write(work), scope, key, unit, amount)
         self._again()
@@ -175,6 +176,15 @@ def _topmost(agent: str, parents: dict[str, str]) -> str:
 def _read(db: apsw.Connection) -> list[Budget]:
     rows = db.execute("SELECT id, scope, key, unit, amount FROM budget ORDER BY id LIMIT ?", (MAX_BUDGETS,))
     return [Budget(*row) for row in rows]
+
+
+def _next_id(tx: apsw.Connection) -> int:
+    """An id that no budget has had: an answer to an old question must not allow more of another."""
+    rows = tx.execute("SELECT (SELECT max(id) FROM budget), (SELECT value FROM meta WHERE key = 'last_budget')")
+    ((highest, noted),) = rows
+    number = max(highest or 0, int.from_bytes(noted or b"", "little")) + 1
+    tx.execute("INSERT OR REPLACE INTO meta(key, value) VALUES('last_budget', ?)", (number.to_bytes(8, "little"),))
+    return number
 
 
 def _sum_day(db: apsw.Connection, unit: str, day: str) -> int:

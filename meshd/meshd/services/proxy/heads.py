@@ -172,8 +172,9 @@ def write_piece(piece: bytes, *, chunked: bool) -> bytes:
     return b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
 
 
-def write_end(end: End, *, chunked: bool) -> bytes:
-    """What closes a body in chunks; nothing otherwise."""
+def write_end(end: End, *, chunked: bool, replaced: bool = False) -> bytes:
+    """What closes a body in chunks; nothing otherwise. `replaced`: the client's own credential ends here too."""
     if not chunked:
         return b""
-    return b"0\r\n" + b"".join(b"%b: %b\r\n" % header[:2] for header in end.trailers) + b"\r\n"
+    trailers = [each for each in end.trailers if not (replaced and each.lower in CREDENTIALS)]
+    return b"0\r\n" + b"".join(b"%b: %b\r\n" % header[:2] for header in trailers) + b"\r\n"

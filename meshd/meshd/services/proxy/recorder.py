@@ -143,7 +143,7 @@ class Recorder:
                 self._gathered.set()
             else:
                 self._settle(1, "requests came faster than the disk takes them")
-        if self.bodies is not None and exchange.answer.wanted:
+        if self.bodies is not None and self.bodies.on and exchange.answer.wanted:
             self.bodies.take(exchange)
         else:
             exchange.release()

@@ -74,6 +74,8 @@ class Relay:
         """The upstream takes nothing any more; what it has said still goes to the client."""
         self._exchange: Exchange | None = None
         self._chunked = False
+        self._replaced = False
+        """The request under way carries an account's credential."""
         self._outcome = Outcome.STOPPED
         self._closing = False
         self._scope = trio.CancelScope()
@@ -132,7 +134,7 @@ class Relay:
                 if self._exchange is not None:
                     self._exchange.asked.feed(event)
             elif isinstance(event, End):
-                out.append(write_end(event, chunked=self._chunked))
+                out.append(write_end(event, chunked=self._chunked, replaced=self._replaced))
                 self._exchange = None
             else:
                 written = await self._begin(event, nursery)
@@ -172,7 +174,7 @@ class Relay:
                 self._answers.close(self._outcome, trio.current_time())
                 return Refusal(HTTPStatus.BAD_GATEWAY, "api_error", f"the API cannot be reached: {error}")
             nursery.start_soon(self._pass_answers, self._upstream, nursery.cancel_scope)
-        self._exchange, self._chunked = exchange, head.chunked
+        self._exchange, self._chunked, self._replaced = exchange, head.chunked, credential is not None
         return write_head(head, around.door.prefix + target, around.door.host_header, credential)
 
     def _client_has_left(self) -> bool:

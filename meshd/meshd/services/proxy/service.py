@@ -89,6 +89,8 @@ class Service:
         self.trouble = ""
         """Why it is not listening although it is on."""
         self._changed = trio.Event()
+        self._setting = trio.Lock()
+        """Each change of the settings begins with those that the one before has written."""
         self._bound: socket.socket | None = None
         self._relays: set[Relay] = set()
         self._around: Surroundings
@@ -174,6 +176,10 @@ class Service:
 
     async def turn_on(self, upstream: str, port: int, *, new_token: bool, via: str = "") -> Settings:
         """Listen, and remember it. What is not given stays as it was. Raises `MeshError`."""
+        async with self._setting:
+            return await self._turn_on(upstream, port, new_token=new_token, via=via)
+
+    async def _turn_on(self, upstream: str, port: int, *, new_token: bool, via: str) -> Settings:
         old = self.settings
         wanted = parse_upstream(upstream or old.upstream).url
         via = old.via if not via else "" if via == NO_VIA else via
@@ -193,10 +199,15 @@ class Service:
 
     async def turn_off(self) -> None:
         """Take no more requests. What is under way is answered to its end."""
-        await self._switch(replace(self.settings, on=False))
+        async with self._setting:
+            await self._switch(replace(self.settings, on=False))
 
     async def keep(self, store: str, keep_days: int, keep_mib: int, history_days: int) -> None:
         """What is stored, and how long. Empty and 0: as before. Raises `MeshError`."""
+        async with self._setting:
+            await self._keep(store, keep_days, keep_mib, history_days)
+
+    async def _keep(self, store: str, keep_days: int, keep_mib: int, history_days: int) -> None:
         old = self.settings
         settings = replace(
             old,

@@ -30,6 +30,8 @@ log = get_logger("proxy")
 MAX_ACCOUNTS: Final = 50
 EARLY_MS: Final = 60_000
 """A login's token is renewed so long before it ends."""
+AGAIN_MS: Final = 10_000
+"""After so long a renewal that failed is tried again: until then nobody waits for an endpoint that is away."""
 _HOST: Final = re.compile(r"[a-z0-9-]{1,32}\.localhost\Z")
 KEY: Final = "key"
 LOGIN: Final = "login"
@@ -58,7 +60,9 @@ class Accounts:
         self._store_key = store_key
         self._make_context = make_context
         self._accounts = _read(db.reader)
-        self._renewing: dict[str, trio.Lock] = {}
+        self._locks: dict[str, trio.Lock] = {}
+        self._failed_ms: dict[str, int] = {}
+        """When renewing a login last failed."""
 
     def all(self) -> list[Account]:
         """In the order of their names."""
@@ -81,46 +85,56 @@ class Accounts:
         if account.host and any(each.host == account.host for each in others):
             raise MeshError("bad_request", what=f"{account.host} is another account's name of the listener")
         _require_header(secret)
-        if account.kind == KEY:
-            grant = Grant(access=secret)
-        else:
+        async with self._lock(account.name):
+            if account.kind == KEY:
+                await self._keep(account, Grant(access=secret))
+                return
             try:
-                grant = await self._ask(account, secret)
+                await self._renewed(account, secret)
             except CannotRenew as error:
                 raise MeshError("account_failed", account=account.name, why=str(error)) from None
-        await self._keep(account, grant)
 
     async def remove(self, name: str) -> bool:
         """Forget an account and its secret; whether there was one."""
-        known = name in self._accounts
-        if known:
-            await self._db.write(lambda tx: tx.execute("DELETE FROM account WHERE name=?", (name,)) and None)
-            self._accounts = _read(self._db.reader)
-            self._db.cut_log()
+        async with self._lock(name):  # or a renewal under way would bring it back
+            known = name in self._accounts
+            if known:
+                await self._db.write(lambda tx: tx.execute("DELETE FROM account WHERE name=?", (name,)) and None)
+                self._accounts = _read(self._db.reader)
+                self._db.cut_log()
         return known
 
     async def credential(self, name: str) -> Credential | Refusal:
         """What an account's requests carry now; a login is renewed a minute before its end, once for all who wait."""
-        async with self._renewing.setdefault(name, trio.Lock()):
+        async with self._lock(name):
             account = self._accounts.get(name)
             if account is None:
                 return _refused(f"the account {name} is gone: mesh proxy allow gives the client another")
             grant = self._open(account)
             now = self._seams.clock()
             if account.kind == LOGIN and grant.until_ms - now < EARLY_MS:
-                try:
-                    grant = await self._renewed(account, grant)
-                except (CannotRenew, MeshError) as error:
-                    log.warning("a login could not be renewed", error=error)
-                    if grant.until_ms <= now:
-                        return _refused(f"the login of {name} could not be renewed: mesh proxy account {name}")
+                if not 0 <= now - self._failed_ms.get(name, -AGAIN_MS) < AGAIN_MS:
+                    try:
+                        grant = await self._renewed(account, grant.refresh)
+                    except (CannotRenew, MeshError) as error:
+                        log.warning("a login could not be renewed", error=error)
+                        self._failed_ms[name] = self._seams.clock()
+                if grant.until_ms <= now:
+                    return _refused(f"the login of {name} could not be renewed: mesh proxy account {name}")
         if account.kind == KEY:
             return Credential(b"x-api-key", grant.access.encode("latin-1"))
         return Credential(b"authorization", b"Bearer " + grant.access.encode("latin-1"), beta=b"oauth-2025-04-20")
 
-    async def _renewed(self, account: Account, grant: Grant) -> Grant:
-        new = await self._ask(account, grant.refresh)
-        await self._keep(account, new)  # before it is used: the old refresh token may be void from now on
+    def _lock(self, name: str) -> trio.Lock:
+        """One at a time changes an account, and uses up its refresh token."""
+        return self._locks.setdefault(name, trio.Lock())
+
+    async def _renewed(self, account: Account, refresh: str) -> Grant:
+        # Kept before it is used, and whoever stops meanwhile: the old refresh token may be void from now on.
+        with trio.CancelScope(shield=True):
+            new = await self._ask(account, refresh)
+            await self._keep(account, new)
+        self._failed_ms.pop(account.name, None)
         return new
 
     async def _ask(self, account: Account, refresh: str) -> Grant:
