@@ -200,8 +200,13 @@ class Leaving:
         if node.meshes.get(mesh.id) is not mesh:
             return 0
         link = await self._say_goodbye(mesh)
-        default = self._default_without(mesh)
-        await self._stored_or_back(link, lambda: node.db.write(lambda tx: forget_mesh(tx, mesh.id, default)))
+        before, default = mesh.row, self._default_without(mesh)
+        mesh.row = mesh.row._replace(state=LEAVING)  # nothing of it is stored any more
+        try:
+            await self._stored_or_back(link, lambda: node.db.write(lambda tx: forget_mesh(tx, mesh.id, default)))
+        except BaseException:
+            mesh.row = before
+            raise
         del node.meshes[mesh.id]
         node.default_mesh = default
         mesh.forget_secrets()

@@ -1,5 +1,6 @@
 """Passphrases as commands take them, and a backup's file as it is written: whole, private, and over nothing."""
 
+import errno
 import os
 import pty
 import stat
@@ -91,6 +92,22 @@ def test_a_backup_is_written_whole_private_and_over_nothing(tmp_path: Path):
     assert path.read_bytes() == b"content"
     parcel.write(str(path), b"other", force=True)
     assert parcel.read(str(path)) == b"other"
+    assert [each.name for each in tmp_path.iterdir()] == ["backup"]
+
+
+def test_on_a_stick_that_knows_no_hard_links_a_backup_is_written_too_and_over_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(place: str, path: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # what link(2) says on vfat
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "backup"
+    parcel.write(str(path), b"content", force=False)
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"content", 0o600)
+    with pytest.raises(MeshError, match="is there already"):
+        parcel.write(str(path), b"other", force=False)
+    assert path.read_bytes() == b"content"
     assert [each.name for each in tmp_path.iterdir()] == ["backup"]
 
 

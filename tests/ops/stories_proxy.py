@@ -208,6 +208,8 @@ async def what_was_spent_is_told_by_what_is_asked_for(world: World) -> None:
     assert [row["key"] for row in answer["rows"]] == [DAY]
     by_tool = (await ann.call("usage.show", by="tool"))["rows"]
     assert {row["key"]: row["requests"] for row in by_tool} == {"Bash": 1, "Read": 1}
+    by_client = (await ann.call("usage.show", by="client"))["rows"]
+    assert [(row["key"], row["requests"], row["cost_usd"]) for row in by_client] == [("claude-cli", 2, 0.012)]
     assert (await ann.call("usage.show", by="session", limit=1))["more"] == 1
     assert (await ann.call("usage.show", since="2026-11-21"))["requests"] == 0
     assert await ann.refusal("usage.show", since="2026-13-41") == "bad_request"
@@ -297,6 +299,8 @@ async def what_was_spent_is_priced_anew(world: World) -> None:
     assert answer == {"requests": 2, "changed": 2, "before_usd": 0.012, "after_usd": 0.024}
     assert (await ann.call("usage.show"))["cost_usd"] == 0.024
     assert {row["cost_usd"] for row in (await ann.call("usage.show", by="tool"))["rows"]} == {0.012}
+    for by in ("day", "session", "client"):
+        assert sum(row["cost_usd"] for row in (await ann.call("usage.show", by=by))["rows"]) == 0.024, by
 
 
 @refuses("usage.reprice", "bad_settings")

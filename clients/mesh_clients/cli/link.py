@@ -79,6 +79,9 @@ def _are_same(called: Invocation, words: str) -> bool:
     if is_interactive() and not called.as_json:
         answer = ask_line("Does your other machine show the same four words? [y/N] ")
         return (answer or "").lower() in ("y", "yes")
+    if not called.as_json:
+        say("Nobody can be asked here: give the four words that your other machine shows on standard input.")
+        sys.stdout.flush()
     given = sys.stdin.readline(MAX_LINE) if sys.stdin is not None else ""
     return given.lower().split() == words.split()
 

@@ -50,11 +50,11 @@ def write(path: str, data: bytes, *, force: bool) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if force:
+        if not force:
+            claim(place, path)
+        if force or not os.path.samefile(place, path):
             os.replace(place, path)
             place = ""
-        else:
-            os.link(place, path)  # fails where somebody was faster, and replaces nothing
         sync(folder)
     except FileExistsError:
         raise MeshError("bad_request", what=f"{path} is there already: name another file") from None
@@ -64,6 +64,19 @@ def write(path: str, data: bytes, *, force: bool) -> None:
         if place:
             with contextlib.suppress(OSError):
                 os.unlink(place)
+
+
+def claim(place: str, path: str) -> None:
+    """Give the whole file its name where nobody has it. Raises FileExistsError where somebody was faster.
+
+    A stick's filesystem knows no second name for a file: there the name is taken by an empty one, which is then replaced.
+    """
+    try:
+        os.link(place, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def sync(folder: str) -> None:

@@ -63,7 +63,7 @@ def _read_line(descriptor: int, what: str) -> str:
     """A line without its end. Read byte by byte, so that what follows stays for the next one."""
     line = b""
     try:
-        while len(line) <= MAX_PASSPHRASE and not line.endswith(b"\n"):
+        while len(line) <= MAX_PASSPHRASE + len(b"\r") and not line.endswith(b"\n"):
             byte = os.read(descriptor, 1)
             if not byte:
                 break
@@ -75,7 +75,7 @@ def _read_line(descriptor: int, what: str) -> str:
         ) from None
     except UnicodeDecodeError:
         raise MeshError("bad_request", what=f"{what} is not UTF-8") from None
-    if len(line) > MAX_PASSPHRASE:
+    if len(line.rstrip(b"\r\n")) > MAX_PASSPHRASE:
         raise MeshError("bad_request", what=f"{what} is longer than {MAX_PASSPHRASE} bytes")
     return text
 

@@ -344,7 +344,7 @@ VERBS: "dict[str, Entry]" = {
     'usage reprice': ('usage.reprice', 'Give recorded requests the prices of today: after you edited prices.toml, or where a model had no price.', (), (
     ), '', '', '', ()),
     'usage': ('usage.show', 'Show what was spent: requests, tokens of each class and cost, by day or by what you name.', (), (
-        ('by', '--by', 'text', ('day', 'model', 'session', 'agent', 'account', 'kind', 'tool'), 'day', 'what to group by'),
+        ('by', '--by', 'text', ('day', 'model', 'session', 'agent', 'account', 'client', 'kind', 'tool'), 'day', 'what to group by'),
         ('since', '--since', 'text', (), '', 'from this day on: 2026-11-21, or today, or 7d for the last seven; default: all'),
         ('limit', '--limit', 'int', (), 100, 'how many rows at most'),
     ), '', '', '', ()),

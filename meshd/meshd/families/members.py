@@ -179,7 +179,7 @@ async def set_role(call: Call, request: SetRole) -> MemberState:
         mesh=mesh.slug,
         role=request.role,
         state=person.state,
-        invites=[invite.hex()[:ID_DIGITS] for invite in closed[:MAX_NAMED]],
+        closed_invites=[invite.hex()[:ID_DIGITS] for invite in closed[:MAX_NAMED]],
     )
 
 

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import trio
 
+from mesh_protocol import hpke
 from mesh_protocol.broker_api import TipAnswer
 from mesh_protocol.chain import AddMember, AddSigner, InviteOpen, Record, make_record
 from mesh_protocol.ids import InviteId, MemberId
@@ -19,7 +20,7 @@ from mesh_protocol.invite import (
 )
 from mesh_protocol.io.connection import Connection
 from mesh_protocol.keys import CryptoError
-from mesh_protocol.members import ChainError, Invite, extend
+from mesh_protocol.members import Invite, extend
 from mesh_protocol.names import check_name, member_subject, seal_name
 from mesh_protocol.op import read_answer
 from mesh_protocol.seals import EpochSeal, seal_keys
@@ -144,7 +145,7 @@ class Membership:
             return
         try:
             await self._admit(request, invite)
-        except (ChainError, MeshError) as error:
+        except (CryptoError, MeshError) as error:
             log.warning("a newcomer could not be admitted", error=error, mesh=Id(self.mesh.id))
 
     def _keep(self, number: int, request: JoinRequest, invite: Invite) -> None:
@@ -181,7 +182,10 @@ class Membership:
             await self.sync()
 
     def _verify(self, data: bytes) -> tuple[JoinRequest, Invite]:
-        """The invite is looked up by the id the request names, and the request must be signed by that invite's key."""
+        """The invite is looked up by the id the request names, and the request must be signed by that invite's key.
+
+        Raises `MeshError`, or `CryptoError` also for a prekey that nothing can be sealed to.
+        """
         claimed = claimed_invite(data)
         invite = self.mesh.state.invites.get(claimed)
         if invite is None:
@@ -189,6 +193,7 @@ class Membership:
         request = open_join_request(data, invite.pub)
         if request.mesh_id != self.mesh.id or request.invite_id != claimed:
             raise MeshError("bad_invite", why="the join request is for another mesh")
+        hpke.seal(request.spk.pub, b"", b"")  # a key of low order would be found out only when the keys are sealed to it
         return request, invite
 
     async def _admit(self, request: JoinRequest, invite: Invite, name: str = "") -> None:

@@ -263,17 +263,21 @@ async def keep_keys(node: Node, mesh: Mesh, keys: MeshKeys) -> None:
     fresh = {epoch: key for epoch, key in keys.epochs.items() if epoch not in known}
     name_key = mesh.keys.name_key if mesh.keys is not None else keys.name_key
     sealed = {e: node.seal("epoch_key", "sealed", mesh.id + e.to_bytes(8, "little"), k) for e, k in fresh.items()}
-    row = mesh.row
-    if mesh.keys is None:
+    first, row = mesh.keys is None, mesh.row
+    if first:
         row = row._replace(state="active", secret=node.seal("mesh", "secret", mesh.id, name_key), trouble="")
 
     def work(tx: apsw.Connection) -> None:
         for epoch, value in sealed.items():
             store.put_epoch_key(tx, mesh.id, epoch, value)
-        if row is not mesh.row:
+        if first:
             store.put_mesh(tx, row)
 
     await node.db.write(work)
-    mesh.row = row
-    mesh.keys = MeshKeys(name_key, {**known, **fresh})
+    if mesh.leaving:  # since then, and what was stored is deleted behind it
+        return
+    if first:
+        mesh.row = mesh.row._replace(state=row.state, secret=row.secret, trouble=row.trouble)
+    held = mesh.keys.epochs if mesh.keys is not None else {}  # others may have come meanwhile
+    mesh.keys = MeshKeys(name_key, {**held, **fresh})
     mesh.rename()

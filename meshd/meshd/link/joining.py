@@ -31,6 +31,7 @@ from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.store import meshes as store
+from meshd.store.meshes import MeshRow
 
 log = get_logger("joining")
 
@@ -78,9 +79,7 @@ class Joiner:
         if by is not None and listed.added_by != by:
             raise MeshError("link_ended", why="another machine signed this one in than the one whose words you saw")
         member = listed.member_id
-        row = self.mesh.row._replace(member=member)
-        await self.node.db.write(lambda tx: store.put_mesh(tx, row))
-        self.mesh.row = row
+        await _keep_row(self.node, self.mesh, self.mesh.row._replace(member=member))
         await take_seals(self.node, self.greeting.connection, self.mesh)
         if self.mesh.active:  # else it asks another machine for the keys
             await settle_in(self.node, self.mesh)
@@ -115,10 +114,17 @@ class Joiner:
 async def settle_in(node: Node, mesh: Mesh) -> None:
     """The first keys are here: take over the names that they open."""
     me = mesh.name_of(mesh.row.member)
-    row = mesh.row._replace(me=me, slug=node.free_slug(mesh.title()))
-    await node.db.write(lambda tx: store.put_mesh(tx, row))
-    mesh.row = row
+    await _keep_row(node, mesh, mesh.row._replace(me=me, slug=node.free_slug(mesh.title())))
     node.events.publish("joined", mesh=mesh.slug, name=me)
+
+
+async def _keep_row(node: Node, mesh: Mesh, row: MeshRow) -> None:
+    """Store the mesh as it is now, unless its person has left it meanwhile: then nothing brings it back."""
+    if mesh.leaving:
+        return
+    await node.db.write(lambda tx: store.put_mesh(tx, row))
+    if not mesh.leaving:
+        mesh.row = row
 
 
 async def enter_by_invite(node: Node, greeting: Greeting, mesh: Mesh, link: InviteLink) -> None:

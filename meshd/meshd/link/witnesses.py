@@ -109,14 +109,18 @@ class Witnesses:
 
     async def _answer(self, device: DeviceId) -> None:
         """Tell a device what the broker signed for us."""
-        if self.mesh.signed_tip:
+        if self.mesh.signed_tip and self._may_send(device):
             tip = Tip.decode(self.mesh.signed_tip)
             await self._send(device, TIP, witness(tip, read_own(self.node, self.mesh)).encode())
+
+    def _may_send(self, device: DeviceId) -> bool:
+        """Asked before an answer is made: it takes the whole chain from the disk."""
+        return self._sent[device] < MAX_SENT and self.mesh.state.is_active(device)
 
     async def _send(self, device: DeviceId, kind: str, content: bytes) -> None:
         """Say it now, or not at all: who still needs it asks again."""
         mesh = self.mesh
-        if self._sent[device] >= MAX_SENT or not mesh.state.is_active(device):
+        if not self._may_send(device):
             return
         self._sent[device] += 1
         try:

@@ -166,14 +166,14 @@ class ListRemovals(Request, frozen=True):
 
 
 class MemberState(Answer, frozen=True):
-    """A member after a change; `state` as in the list. `invites` ended with it, because his role allows them no more."""
+    """A member after a change; `state` as in the list. `closed_invites` ended with it, because his role allows them no more."""
 
     id: str
     member: str
     mesh: str
     role: str
     state: str
-    invites: list[str] = []
+    closed_invites: list[str] = []
 
 
 @op(

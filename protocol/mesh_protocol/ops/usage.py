@@ -6,7 +6,7 @@ import msgspec
 
 from mesh_protocol.op import Answer, Command, Request, Tier, op
 
-Grouping: TypeAlias = Literal["day", "model", "session", "agent", "account", "kind", "tool"]
+Grouping: TypeAlias = Literal["day", "model", "session", "agent", "account", "client", "kind", "tool"]
 BodyPart: TypeAlias = Literal["request", "answer"]
 Since = Annotated[
     str,
@@ -72,7 +72,8 @@ class UsageAnswer(UsageSums, frozen=True):
 class ShowUsage(Request, frozen=True):
     """Show what was spent: requests, tokens of each class and cost, by day or by what you name.
 
-    By tool, a request that calls two of them counts for both; the totals count it once.
+    By tool, a request that calls two of them counts for both; the totals count it once. A client without a name of its own
+    is counted under what it says it is.
     """
 
     by: Annotated[Grouping, msgspec.Meta(description="what to group by")] = "day"

@@ -194,15 +194,15 @@ async def test_a_lower_role_closes_the_open_invites_that_it_does_not_allow_and_n
     await world.invite(ann)  # his own
     before = await still_open()
     changed = await ann.call("member.role", peer="bob", role="admin")
-    assert changed["invites"] == [str(high["id"])[:12]]
+    assert changed["closed_invites"] == [str(high["id"])[:12]]
     assert await still_open() == before - {high["id"]}
     dan = await world.machine("dan")
     assert await dan.refusal("mesh.join", url=high["url"], me="dan") in ("invite_closed", "invite_unknown")
     changed = await ann.call("member.role", peer="bob", role="member")
-    assert changed["invites"] == [str(low["id"])[:12]]
+    assert changed["closed_invites"] == [str(low["id"])[:12]]
     assert await still_open() == before - {high["id"], low["id"]}
     assert other["id"] in await still_open()
-    assert (await ann.call("member.role", peer="bob", role="admin"))["invites"] == []
+    assert (await ann.call("member.role", peer="bob", role="admin"))["closed_invites"] == []
 
 
 async def test_a_lower_role_closes_more_invites_than_one_append_takes(world: World) -> None:
@@ -215,6 +215,6 @@ async def test_a_lower_role_closes_more_invites_than_one_append_takes(world: Wor
             await trio.sleep(3600)
             await bob.until_online()
     changed = await ann.call("member.role", peer="bob", role="member")
-    assert len(changed["invites"]) == 70
+    assert len(changed["closed_invites"]) == 70
     assert not any(invite.open for invite in ann.mesh().state.invites.values())
     assert ann.mesh().state.members[bob.mesh().row.member].role == "member"

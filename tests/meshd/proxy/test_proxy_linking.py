@@ -232,7 +232,7 @@ def test_any_interleaving_of_a_hundred_conversations_links_as_the_model_does(see
         counted = record.tx.execute("SELECT count(*), sum(requests) FROM conversation").fetchone()
         requests = record.tx.execute("SELECT count(*) FROM request").get
         assert counted == (len(begun), requests)
-        for table in ("total", "day_total"):
+        for table in ("total", "day_total", "client_total"):
             assert record.tx.execute(f"SELECT sum(requests) FROM {table}").get == requests
 
 

@@ -12,7 +12,8 @@ OLD, YOUNG = "2026-01-10", "2026-11-20"
 
 
 def add(record: Record, day: str, session: str) -> None:
-    record.add([user(session)], day=day, session=session, source="header", started_ms=day_begins(day) + 1_000)
+    at = day_begins(day) + 1_000
+    record.add([user(session)], day=day, session=session, client=session, source="header", started_ms=at)
 
 
 def forget(record: Record, before_day: str) -> int:
@@ -36,7 +37,8 @@ def test_old_requests_go_and_what_they_cost_stays() -> None:
         assert forget(record, "2026-06-01") == 1
         assert sum_all(record.tx, "") == before
         assert [group.key for group in sum_by(record.tx, "day", "")] == [YOUNG, OLD]
-        assert [group.key for group in sum_by(record.tx, "session", "")] == ["young"]
+        for by in ("session", "client"):
+            assert [group.key for group in sum_by(record.tx, by, "")] == ["young"]
         assert [talk.id for talk in list_talks(record.tx, 0, 10)] == ["young"]
         assert {table: rows(record, table) for table in ("request", "history", "branch", "total")} == {
             "request": 1,

@@ -64,8 +64,18 @@ class Entry(msgspec.Struct, frozen=True):
         return 200 <= self.status < 300 and not self.partial
 
     @property
+    def called(self) -> str:
+        """The client's name, or what it says of itself without a version (RFC 9110, 10.1.5)."""
+        return called(self.client)
+
+    @property
     def failed(self) -> bool:
         return self.status >= 400 or bool(self.error) or self.outcome not in (Outcome.COMPLETE, Outcome.OPEN)
+
+
+def called(client: str) -> str:
+    """What a client is counted under."""
+    return client.partition("/")[0]
 
 
 class Reading(NamedTuple):

@@ -126,6 +126,7 @@ def sum_by(db: apsw.Connection, by: str, since: str) -> list[Sums]:
         ("day_total", "model", "sum(cost) DESC, sum(requests) DESC"),
         ("day_total", "account", "sum(cost) DESC, sum(requests) DESC"),
         ("day_total", "kind", "sum(cost) DESC, sum(requests) DESC"),
+        ("client_total", "client", "sum(cost) DESC, sum(requests) DESC"),
         ("total", "session", "max(day) DESC, sum(cost) DESC"),
         ("total", "agent", "max(day) DESC, sum(cost) DESC"),
     ):

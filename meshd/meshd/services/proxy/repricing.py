@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 import apsw
 
 from meshd.services.proxy.asked import Kind
+from meshd.services.proxy.entries import called
 from meshd.services.proxy.prices import Prices
 from meshd.services.proxy.usage import Tokens
 
@@ -33,6 +34,7 @@ class _Row(NamedTuple):
     conversation: str
     tools: str
     tier: str
+    client: str
     cost: int | None
 
 
@@ -40,13 +42,13 @@ def reprice(tx: apsw.Connection, prices: Prices, after: int) -> Repriced:
     """The rows behind `after`, some of them; the sums change with them, in the same transaction."""
     last = looked = changed = before = now = 0
     rows = tx.execute(
-        "SELECT row, day, account, session, agent, model, kind, conversation, tools, tier, cost,"
+        "SELECT row, day, account, session, agent, model, kind, conversation, tools, tier, client, cost,"
         " input, cache_write_5m, cache_write_1h, cache_read, output, thinking, searches FROM request"
         " WHERE row > ? ORDER BY row LIMIT ?",
         (after, AT_ONCE),
     ).fetchall()
     for found in rows:
-        row, tokens = _Row(*found[:11]), Tokens(*found[11:])  # type: ignore[arg-type]  # the columns above
+        row, tokens = _Row(*found[:12]), Tokens(*found[12:])  # type: ignore[arg-type]  # the columns above
         cost = prices.cost(row.model, row.day, tokens, row.tier)
         last, looked = row.row, looked + 1
         before, now = before + (row.cost or 0), now + (cost or 0)
@@ -68,6 +70,10 @@ def _change(tx: apsw.Connection, row: _Row, cost: int | None) -> None:
         "UPDATE day_total SET cost = cost + ?, unpriced = unpriced + ?"
         " WHERE day=? AND account=? AND model=? AND kind=?",
         (more, unpriced, row.day, row.account, row.model, row.kind),
+    )
+    tx.execute(
+        "UPDATE client_total SET cost = cost + ?, unpriced = unpriced + ? WHERE day=? AND client=?",
+        (more, unpriced, row.day, called(row.client)),
     )
     for tool in dict.fromkeys(row.tools.split("\n") if row.tools else ()):
         tx.execute("UPDATE tool_total SET cost = cost + ? WHERE day=? AND tool=?", (more, row.day, tool))

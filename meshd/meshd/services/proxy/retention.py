@@ -41,9 +41,10 @@ def forget_requests(tx: apsw.Connection, before_day: str) -> int:
 
 
 def _forget_rest(tx: apsw.Connection, before_day: str) -> None:
-    """Sums by session, conversations and the like from before that day."""
+    """Sums by session and by client, conversations and the like from before that day."""
     begin_ms = day_begins(before_day)
     tx.execute("DELETE FROM total WHERE day < ?", (before_day,))
+    tx.execute("DELETE FROM client_total WHERE day < ?", (before_day,))
     tx.execute("DELETE FROM transcript WHERE day < ?", (before_day,))
     tx.execute("DELETE FROM branch WHERE conversation IN (SELECT id FROM conversation WHERE last_ms < ?)", (begin_ms,))
     tx.execute("DELETE FROM conversation WHERE last_ms < ?", (begin_ms,))

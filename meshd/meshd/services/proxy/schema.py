@@ -106,6 +106,18 @@ CREATE TABLE account(
 -- What a request's bodies are found by, where they are stored, and the tier that its price is of.
 ALTER TABLE request ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE request ADD COLUMN tier TEXT NOT NULL DEFAULT '';
+
+-- Sums by client: its name, or where it has none what it says of itself, without a version.
+CREATE TABLE client_total(
+  day TEXT NOT NULL, client TEXT NOT NULL, requests INTEGER NOT NULL, input INTEGER NOT NULL,
+  cache_write_5m INTEGER NOT NULL, cache_write_1h INTEGER NOT NULL, cache_read INTEGER NOT NULL, output INTEGER NOT NULL,
+  thinking INTEGER NOT NULL, searches INTEGER NOT NULL, cost INTEGER NOT NULL, unpriced INTEGER NOT NULL,
+  partial INTEGER NOT NULL, unaccounted INTEGER NOT NULL, failed INTEGER NOT NULL,
+  PRIMARY KEY(day, client)) STRICT, WITHOUT ROWID;
+INSERT INTO client_total SELECT day, substr(client, 1, instr(client || '/', '/') - 1) AS name, count(*), sum(input),
+  sum(cache_write_5m), sum(cache_write_1h), sum(cache_read), sum(output), sum(thinking), sum(searches),
+  coalesce(sum(cost), 0), sum(cost IS NULL), sum(partial), sum(unaccounted != ''),
+  sum(status >= 400 OR error != '' OR outcome NOT IN ('complete', 'open')) FROM request GROUP BY day, name;
 """
 
 MIGRATIONS: Final = (_V1, _V2, _V3, _V4)

@@ -137,6 +137,7 @@ class _Sums:
     def __init__(self) -> None:
         self._totals: dict[tuple[str, ...], list[int]] = {}
         self._days: dict[tuple[str, ...], list[int]] = {}
+        self._clients: dict[tuple[str, ...], list[int]] = {}
         self._tools: dict[tuple[str, ...], list[int]] = {}
         self._talks: dict[str, tuple[Entry, int, int, list[int]]] = {}
         """By conversation: its first entry, its begin and end, and its sums."""
@@ -149,6 +150,7 @@ class _Sums:
         )
         _add(self._totals, (entry.day, entry.account, entry.session, entry.agent, entry.model, entry.kind), sums)
         _add(self._days, (entry.day, entry.account, entry.model, entry.kind), sums)
+        _add(self._clients, (entry.day, entry.called), sums)
         for tool in dict.fromkeys(entry.tools):
             _add(self._tools, (entry.day, tool), (1, entry.tools.count(tool), *tokens[:5], cost))
         if not placed.conversation or entry.kind == Kind.OTHER:
@@ -161,6 +163,7 @@ class _Sums:
     def write(self, tx: apsw.Connection) -> None:
         tx.executemany(f"INSERT INTO total VALUES({','.join('?' * 19)}){_ALL_ADDED}", _rows(self._totals))
         tx.executemany(f"INSERT INTO day_total VALUES({','.join('?' * 17)}){_ALL_ADDED}", _rows(self._days))
+        tx.executemany(f"INSERT INTO client_total VALUES({','.join('?' * 15)}){_ALL_ADDED}", _rows(self._clients))
         tx.executemany(
             f"INSERT INTO tool_total VALUES({','.join('?' * 10)}){_ADDED}, calls = calls + excluded.calls",
             _rows(self._tools),
