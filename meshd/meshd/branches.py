@@ -221,8 +221,11 @@ def why_stopped(mesh: "Mesh") -> str:
     if mesh.fork is not None:
         return f"it signed {len(mesh.fork.standing)} histories of {mesh.slug}, which is frozen between them: run mesh resolve"
     for digest, seq in mesh.withheld.items():
-        record = f"record {seq} ({digest.hex()[:12]})"
-        return f"it signed {record} of {mesh.slug} for another member, and does not show it to this machine"
+        other, here = f"record {seq} ({digest.hex()[:12]})", f"record {len(mesh.hashes)} ({mesh.hashes[-1].hex()[:12]})"
+        return (
+            f"it signed {other} of {mesh.slug} for another member, and does not show it to this machine, which it shows"
+            f" {here} as the last"
+        )
     return ""
 
 

@@ -100,6 +100,9 @@ async def test_a_history_that_is_held_back_from_one_member_stops_him_a_minute_af
     await trio.sleep(30)
     assert not bob.mesh().alarm
     await _require_stopped(bob)
+    for core in (alice, bob):
+        newest = core.mesh().hashes
+        assert f"record {len(newest)} ({newest[-1].hex()[:12]})" in bob.mesh().alarm, "both are named"
     assert not alice.mesh().alarm
     assert bob.mesh().fork is None
     assert "there is news" not in await bob.texts()
