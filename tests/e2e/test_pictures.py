@@ -71,6 +71,7 @@ def people(folder: Path, broker: str) -> Iterator[People]:
         alice.json("inbox")
         for text in ("one", "two"):
             bob.json("send", "carol", text, "--wait", "stored")
+        wait_until(lambda: "3/3 online" in carol.run("statusline", "--layout", "full").stdout)
         yield People(*homes)
 
 
