@@ -65,7 +65,8 @@ class Audit:
         self._node = node
         self.bound = bound
         self.slack = slack
-        self._dropping = False
+        self._whole = trio.Lock()
+        """Held while the log is read from its beginning: nothing is dropped from under the walk."""
         self._directory = KeyDirectory(keys)
         self._known: Known | None = None
         self._newest: Entry | None = None
@@ -175,19 +176,17 @@ class Audit:
         """Keep the log within its bound. What goes is verified first: what is wrong with it stays said by the checkpoint."""
         node = self._node
         first, last = store.bounds(node.db.reader)
-        if self._dropping or last - first < self.bound + self.slack:
+        if self._whole.locked() or last - first < self.bound + self.slack:
             return
-        self._dropping = True
-        try:
-            through = last - self.bound
-            broken, since_ms = await self._judge_through(through)
-            replaced = Known(through, store.hash_of(node.db.reader, through) or NOTHING)
-            checkpoint = write_checkpoint(node.key, replaced, node.now(), since_ms, broken)
-            await node.db.write(lambda tx: store.drop_before(tx, checkpoint))
-        except MeshError as error:  # no room: what was done is written all the same, and the next entry tries again
-            log.warning("the audit was not shortened", code=Word(error.code))
-        finally:
-            self._dropping = False
+        async with self._whole:
+            try:
+                through = last - self.bound
+                broken, since_ms = await self._judge_through(through)
+                replaced = Known(through, store.hash_of(node.db.reader, through) or NOTHING)
+                checkpoint = write_checkpoint(node.key, replaced, node.now(), since_ms, broken)
+                await node.db.write(lambda tx: store.drop_before(tx, checkpoint))
+            except MeshError as error:  # no room: what was done is written all the same, and the next entry tries again
+                log.warning("the audit was not shortened", code=Word(error.code))
 
     async def _judge_through(self, through: int) -> tuple[Broken | None, int]:
         """What is wrong with the entries up to this one, if anything is, and since when there is an audit."""
@@ -255,8 +254,9 @@ class Audit:
             walk = Walk(node.device, self.read_copy())
         finally:
             self._copying.release()
-        while rows := store.read_after(node.db.reader, walk.count, PORTION):
-            await node.seams.threads(partial(walk.take, rows))
+        async with self._whole:
+            while rows := store.read_after(node.db.reader, walk.count, PORTION):
+                await node.seams.threads(partial(walk.take, rows))
         walk.finish()
         return walk
 

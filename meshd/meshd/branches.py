@@ -141,26 +141,39 @@ async def _follow(node: "Node", mesh: "Mesh", judged: Judged, result: Settled) -
     rows = [(record.hash, record.encode()) for record in records[kept:]]
     lost = [(digest, record.encode()) for digest, record in beside.items()]
     out, back = _exchange(node, mesh, result.state)
+    gone, opened = {key.epoch for key in out}, {key.epoch: _open_key(node, mesh, key) for key in back}
 
     def work(tx: apsw.Connection) -> None:
         store.replace_chain(tx, mesh.id, kept, rows)
         store.add_branches(tx, mesh.id, lost)
         store.exchange_keys(tx, mesh.id, out, back)
 
-    await node.db.write(work)
-    mesh.branches = beside
+    def settled() -> None:
+        if pending.succeeded:
+            if mesh.keys is not None:
+                epochs = {epoch: key for epoch, key in mesh.keys.epochs.items() if epoch not in gone} | opened
+                mesh.keys = MeshKeys(mesh.keys.name_key, epochs) if epochs else mesh.keys
+            mesh.branches = beside
+            _go_over(node, mesh, own, result)
+
+    # Whoever asked may go away meanwhile, as with a lost connection: what is in memory goes over with the disk.
+    pending = node.db.submit(work)
+    pending.settled(settled)
+    await pending.wait()
+
+
+def _go_over(node: "Node", mesh: "Mesh", own: tuple[Record, ...], result: Settled) -> None:
+    """Another history than `own` is stored as ours: think so too."""
+    records = result.records
+    kept = len(shared(own, records))
     mesh.hashes[:] = [record.hash for record in records[:kept]]
-    if mesh.keys is not None:
-        gone = {key.epoch for key in out}
-        epochs = {epoch: key for epoch, key in mesh.keys.epochs.items() if epoch not in gone}
-        epochs.update({key.epoch: _open_key(node, mesh, key) for key in back})
-        mesh.keys = MeshKeys(mesh.keys.name_key, epochs) if epochs else mesh.keys
     mesh.adopt(result.state, records[kept:])
     mesh.tip = TipRef(result.state.seq, result.state.head, 0, bytes(32))
     if kept < len(own):
         mesh.parted = min(mesh.parted, kept)
         mesh.broker_forgot = True
         log.warning("another history of a mesh counts", mesh=Id(mesh.id), kept=kept, records=len(records))
+    _freeze(node, mesh, result)
     node.events.publish("mesh", mesh=mesh.slug)
 
 

@@ -88,10 +88,15 @@ class Guard:
 
     # The passphrase.
 
-    async def switch_on(self, passphrase: str) -> Proof:
-        """Set the passphrase, another one if there is one. Raises `keys_unavailable`."""
+    async def switch_on(self, passphrase: str, proof: Proof | None) -> Proof:
+        """Set the passphrase; for another one than is set, who calls has proved that one. Raises `keys_unavailable`, or
+        `not_allowed` when somebody set one meanwhile."""
         node = self._node
         async with self._one:
+            if self._row is not None and (proof is None or proof.serial != self._serial):
+                raise MeshError(
+                    "not_allowed", why="somebody else has just set a passphrase: run mesh guard on once more"
+                )
             salt = node.seams.rng(SALT_SIZE)
             stretched = await self._stretched(passphrase, salt)
             since = self._row.since_ms if self._row is not None else node.now()
@@ -115,7 +120,9 @@ class Guard:
         async with self._one:
             row = self._require_on()
             now = node.now()
-            left = _wait_ms(row.tries) - max(0, now - row.last_ms)
+            # A clock that was set back says nothing of how long ago it was; but no wait is longer than the longest.
+            since = now - row.last_ms if now >= row.last_ms - MAX_WAIT_MS else MAX_WAIT_MS
+            left = _wait_ms(row.tries) - max(0, since)
             if left > 0:
                 raise MeshError("rate_limited", retry_after=-(-left // 1000))
             await self._count(row.tries + 1, now)

@@ -32,7 +32,8 @@ class OwnNotes:
         """Say that somebody here waits because a budget is used up; once for each limit that is reached."""
         session = next((each.name for each in self._sessions.live() if ask.session in each.ids), "")
         over = ask.over
-        who = f"session {session}" if session else "a client of the API proxy"
+        client = f"client {ask.client}" if ask.client else "a client"
+        who = f"session {session}" if session else f"{client} of the API proxy"
         text = (
             f"Waits for you: {who} has used up the budget of {over.budget.shown(over.limit)} for {over.what}."
             f" It goes on after `mesh budget allow {over.budget.id}` on that machine."

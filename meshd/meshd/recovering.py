@@ -102,7 +102,7 @@ async def recover(app: "App", mesh: Mesh, seed: bytes, *, lost: bool) -> tuple[D
         tip = read_tip(mesh.id, mesh.row.broker_key, answer.tip)
         await follow_tip(node, greeting.connection, mesh, tip)
         if mesh.state.is_active(node.device):  # an earlier attempt died behind its append
-            await _keep_place(node, mesh)
+            await keep_place(node, mesh)
             return ()
         return await _append_ourselves(node, mesh, greeting, key, lost=lost)
 
@@ -150,13 +150,13 @@ async def _append_ourselves(
     before = mesh.state
     await Membership(node, mesh, connection, sync, heard).append(make)
     node.seams.reached("FP-25")  # as at FP-17: our own seal lies at the broker
-    await _keep_place(node, mesh)
+    await keep_place(node, mesh)
     await keep_keys(node, mesh, made[-1].keys)
     log.info("let in by the recovery key", mesh=Id(mesh.id))
     return tuple(each for each in before.devices if before.is_active(each) and not mesh.state.is_active(each))
 
 
-async def _keep_place(node: Node, mesh: Mesh) -> None:
+async def keep_place(node: Node, mesh: Mesh) -> None:
     """Who was removed comes back as another member."""
     member = mesh.state.devices[node.device].member_id
     if member != mesh.row.member:

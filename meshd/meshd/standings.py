@@ -39,6 +39,8 @@ LOOK_S: Final = 3600.0
 RETRY_S: Final = 5.0
 RENEW_MS: Final = 14 * 24 * 3600 * 1000
 """A device is told all of it anew after so long: a mailbox holds a message for 30 days, and a device may be away longer."""
+MAX_AHEAD_MS: Final = 366 * 24 * 3600 * 1000
+"""What says that it was decided so far ahead is not taken: a stolen device would have the last word for ever."""
 MAX_RELEASED: Final = 1_000
 """Held messages that one change lets in."""
 
@@ -147,7 +149,7 @@ class Standings:
             freed: list[int] = []
             for each in rows:
                 old = store.read_standing(tx, mesh.id, each.member_id)
-                if each.at_ms <= old.at_ms or each.member_id == mesh.row.member:
+                if each.at_ms <= old.at_ms or each.at_ms > now + MAX_AHEAD_MS or each.member_id == mesh.row.member:
                     continue
                 store.put_standing(
                     tx, TrustRow(mesh.id, each.member_id, each.policy, frozenset(each.withheld), each.at_ms)

@@ -45,6 +45,12 @@ def test_what_is_no_passphrase_is_refused_and_not_repeated(data: bytes, why: str
     assert "xxx" not in str(caught.value)
 
 
+def test_the_longest_passphrase_may_be_followed_by_a_line_break_and_another():
+    for end in (b"\n", b"\r\n"):
+        passphrases = Passphrases(given_by(b"x" * MAX_PASSPHRASE + end + b"next"))
+        assert [passphrases.ask("it"), passphrases.ask("it")] == ["x" * MAX_PASSPHRASE, "next"]
+
+
 def test_a_descriptor_that_is_not_open_is_said():
     descriptor = given_by(b"")
     os.close(descriptor)
@@ -81,6 +87,25 @@ def test_on_a_terminal_a_new_passphrase_is_typed_twice_and_never_shown(first: st
     os.close(terminal)
     assert end.encode() in said
     assert said.count(b"one t") == end.count("got one t")
+
+
+def test_the_end_of_input_on_a_terminal_is_nothing_typed():
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", ASK])
+    said = b""
+    while b"it (not shown): " not in said:
+        said += os.read(terminal, 4096)
+    os.write(terminal, b"\x04")
+    try:
+        while piece := os.read(terminal, 4096):
+            said += piece
+    except OSError:
+        pass  # the other end is gone
+    os.waitpid(pid, 0)
+    os.close(terminal)
+    assert b"no it was typed" in said
+    assert b"EOFError" not in said
 
 
 def test_a_backup_is_written_whole_private_and_over_nothing(tmp_path: Path):

@@ -250,8 +250,9 @@ async def test_what_is_no_turn_passes_as_it_is(stage: ProxyStage) -> None:
     """The probe of the API, its list of models, and tokens that are counted: none of it is a use of tokens."""
     api, home = stage.api, stage.home()
     api.on("hello", Text("good morning"))
-    discovery = {"CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1"}
-    async with stage.interactive(home, env=discovery) as session:
+    # With what it calls non-essential: the probe is a part of that.
+    asking = {"CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": ""}
+    async with stage.interactive(home, env=asking) as session:
         await session.is_idle()
         await session.say("hello")
         await session.shows("good morning")
@@ -260,6 +261,7 @@ async def test_what_is_no_turn_passes_as_it_is(stage: ProxyStage) -> None:
         await until(lambda: used(api, "/v1/models"), what="the list of models", seconds=SECONDS)
         await session.is_idle()
     stage.compare()
+    assert any(b"HEAD /api/hello HTTP/1.1\r\n" in up for up, _ in stage.behind.kept), "the probe"
     total = await stage.usage("--by", "kind", requests=len(api.log))
     kinds = {row["key"]: row for row in total["rows"]}
     assert kinds["count"]["requests"] == len(used(api, "/v1/messages/count_tokens"))

@@ -230,6 +230,15 @@ def test_what_is_cut_off_while_the_daemon_runs_stays_visible_though_the_log_goes
     assert caught.value.seq <= 4
 
 
+def test_a_log_that_begins_anew_knows_of_no_gap_in_the_old_one(db: apsw.Connection) -> None:
+    entry = store.append(db, KEY, deed(1), None, 7)
+    db.execute("DELETE FROM audit")
+    store.append(db, KEY, deed(2), entry.known, 7)
+    assert store.read_gap(db)
+    store.forget_all(db)
+    assert (store.read_gap(db), read_all(db)) == (0, [])
+
+
 def test_rows_are_read_from_both_ends(db: apsw.Connection) -> None:
     for number in range(1, 5):
         store.append(db, KEY, deed(number), None, 7)

@@ -360,6 +360,9 @@ async def more_is_allowed(world: World) -> None:
     await ann.call("budget.set", amount=2)
     answer = await ann.call("budget.allow", id=1)
     assert (answer["more"], answer["unit"], len(answer["to"])) == (2.0, "usd", 1)
+    await ann.call("budget.set", amount=0)
+    assert await ann.refusal("budget.allow", id=2) == "bad_request", "its amount once again would be nothing"
+    assert (await ann.call("budget.allow", id=2, more=1))["more"] == 1.0
 
 
 @refuses("budget.allow", "not_found")

@@ -30,7 +30,8 @@ def run(called: Invocation) -> int:
 
 def say_held(row: "dict[str, JsonValue]") -> None:
     """One who waits, and how he goes on."""
-    who = " ".join(filter(None, (word(row, "session"), word(row, "agent")))) or "a client without a name"
+    named = f"client {word(row, 'client')}" if row.get("client") else ""
+    who = " ".join(filter(None, (named, word(row, "session"), word(row, "agent")))) or "a client that names no session"
     spent = f"{amount(row, 'spent')} of {amount(row, 'limit')}"
     say(emphasise(f"waits since {show_value('since_ms', row.get('since_ms'))}: {who}, {spent}", sys.stdout))
     say(f"      mesh budget allow {word(row, 'id')} lets it go on")

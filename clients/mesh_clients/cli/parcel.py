@@ -50,9 +50,7 @@ def write(path: str, data: bytes, *, force: bool) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if not force:
-            claim(place, path)
-        if force or not os.path.samefile(place, path):
+        if force or not claim(place, path):
             os.replace(place, path)
             place = ""
         sync(folder)
@@ -66,17 +64,19 @@ def write(path: str, data: bytes, *, force: bool) -> None:
                 os.unlink(place)
 
 
-def claim(place: str, path: str) -> None:
-    """Give the whole file its name where nobody has it. Raises FileExistsError where somebody was faster.
+def claim(place: str, path: str) -> bool:
+    """Give the whole file its name, replacing nothing. Raises FileExistsError where somebody was faster.
 
-    A stick's filesystem knows no second name for a file: there the name is taken by an empty one, which is then replaced.
+    False on a stick, whose filesystem knows no second name for a file: an empty file holds the name, to be replaced.
     """
     try:
         os.link(place, path)
+        return True
     except FileExistsError:
         raise
     except OSError:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        return False
 
 
 def sync(folder: str) -> None:

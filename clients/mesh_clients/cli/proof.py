@@ -23,10 +23,10 @@ def find_proof(*, takes_token: bool) -> "dict[str, JsonValue] | None":
         os.close(os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:
         return None
-    from getpass import getpass
+    from mesh_clients.cli.secrets import type_hidden
 
     # Opens the terminal itself, so that standard input stays the command's own.
-    passphrase = getpass("passphrase of mesh guard (not shown): ")
+    passphrase = type_hidden("passphrase of mesh guard (not shown): ")
     if not passphrase:
         raise MeshError("bad_request", what="no passphrase was typed: nothing was done")
     return {"passphrase": passphrase}

@@ -15,7 +15,7 @@ def run(called: Invocation) -> int:
     if not called.as_json:
         if called.verb.name == "proxy allow":
             say(f"The base URL of {word(answer, 'name')}, shown this once: {word(answer, 'url')}")
-            say(f"It sets ANTHROPIC_BASE_URL to it; mesh proxy revoke {word(answer, 'name')} takes it away.")
+            say(f"The client sets ANTHROPIC_BASE_URL to it; mesh proxy revoke {word(answer, 'name')} takes it away.")
         else:
             print_fields(answer)
     return finish(answer, as_json=called.as_json)

@@ -14,9 +14,7 @@ def read_secret(what: str) -> str:
     if sys.stdin is None:
         raise MeshError("bad_request", what=f"standard input is closed: give {what} there")
     if sys.stdin.isatty():
-        from getpass import getpass
-
-        line = getpass(f"{what} (not shown): ")
+        line = type_hidden(f"{what} (not shown): ")
     else:
         line = sys.stdin.readline(MAX_LINE)
     if not line.strip():
@@ -49,14 +47,22 @@ class Passphrases:
 
 
 def _type(what: str, *, twice: bool) -> str:
-    from getpass import getpass
-
-    given = getpass(f"{what} (not shown): ")
+    given = type_hidden(f"{what} (not shown): ")
     if not given:
         raise MeshError("bad_request", what=f"no {what} was typed: nothing was done")
-    if twice and getpass("once more: ") != given:
+    if twice and type_hidden("once more: ") != given:
         raise MeshError("bad_request", what="the two differ: nothing was done")
     return given
+
+
+def type_hidden(prompt: str) -> str:
+    """A line from the terminal, which does not show it; empty for Ctrl-D."""
+    from getpass import getpass
+
+    try:
+        return getpass(prompt)
+    except EOFError:
+        return ""
 
 
 def _read_line(descriptor: int, what: str) -> str:

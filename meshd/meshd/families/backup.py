@@ -34,7 +34,7 @@ from meshd.grants import name_managers
 from meshd.keys.states import KeysNotReady
 from meshd.local.dispatch import Call, handles
 from meshd.membership import describe_device, find_person
-from meshd.recovering import admit_restored, read_code, recover, write_code
+from meshd.recovering import admit_restored, keep_place, read_code, recover, write_code
 from meshd.recovery import print_recovery, recovery_seed
 from meshd.restoring import Genuine, known_as_device, plant_as_new, plant_as_same, verify_backup
 from meshd.store.recovery import drop_sealed, set_backed_up
@@ -132,6 +132,8 @@ async def _restore_one(app: "App", backup: Backup, genuine: Genuine, *, lost: bo
     node, entry = app.node, genuine.entry
     mesh = node.meshes.get(entry.mesh_id)
     if mesh is not None and known_as_device(node, mesh.id):
+        if mesh.active:  # a restore may have died behind its append, and the chain come in since
+            await keep_place(node, mesh)
         return _row(mesh.slug, mesh.row.me, "here")
     if mesh is None:
         mesh = await plant_as_new(node, genuine, backup.made_ms, default=backup.default == entry.mesh_id)

@@ -46,6 +46,7 @@ def held_row(ask: "Ask") -> HeldRow:
         id=over.budget.id,
         session=ask.session,
         agent=ask.agent,
+        client=ask.client,
         since_ms=ask.since_ms,
         spent=_shown(over.budget, over.spent),
         limit=_shown(over.budget, over.limit),
@@ -78,6 +79,8 @@ async def remove_budget(call: Call, request: RemoveBudget) -> RemoveAnswer:
 async def allow_more(call: Call, request: AllowMore) -> AllowAnswer:
     budgets, budget = _find(call, request.id)
     more = round(request.more * (NANO if budget.unit == "usd" else 1)) or budget.amount
+    if not more:
+        raise MeshError("bad_request", what="a budget of nothing has no amount to allow again: give --more AMOUNT")
     to = await budgets.allow(budget, more)
     return AllowAnswer(id=budget.id, more=_shown(budget, more), unit=budget.unit, to=to)
 

@@ -31,7 +31,7 @@ async def show_guard(call: Call, request: ShowGuard) -> GuardState:
 
 @handles(SwitchGuardOn)
 async def switch_guard_on(call: Call, request: SwitchGuardOn) -> GuardState:
-    call.caller.gate.proof = await call.app.guard.switch_on(request.passphrase)
+    call.caller.gate.proof = await call.app.guard.switch_on(request.passphrase, call.caller.gate.proof)
     return _state(call)
 
 

@@ -193,7 +193,9 @@ class Membership:
         request = open_join_request(data, invite.pub)
         if request.mesh_id != self.mesh.id or request.invite_id != claimed:
             raise MeshError("bad_invite", why="the join request is for another mesh")
-        hpke.seal(request.spk.pub, b"", b"")  # a key of low order would be found out only when the keys are sealed to it
+        hpke.seal(
+            request.spk.pub, b"", b""
+        )  # a key of low order would be found out only when the keys are sealed to it
         return request, invite
 
     async def _admit(self, request: JoinRequest, invite: Invite, name: str = "") -> None:

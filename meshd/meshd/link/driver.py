@@ -20,7 +20,7 @@ from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import NotificationReceived
 from meshd.failure import first_error
 from meshd.link.greeting import Greeting
-from meshd.link.meshlink import LinkParts, MeshLink
+from meshd.link.meshlink import REFUSED_RETRY_S, LinkParts, MeshLink
 from meshd.link.table import LinkEvent, LinkState, backoff_ceiling
 from meshd.log import Word, get_logger
 from meshd.mesh import Mesh
@@ -175,6 +175,7 @@ class Driver:
                 self.why = f"internal error {self.failed('link', group)}"
             finally:
                 self._greeting = None
+                unlisted = bool(self.links) and all(link.unlisted for link in self.links.values())
                 self.links.clear()
                 # A broker that answers and then hangs up on everybody is not asked again and again at once.
                 served = any(mesh.link is LinkState.ONLINE for mesh in self.meshes.values())
@@ -186,6 +187,8 @@ class Driver:
                 failures += 1
             log.info("link lost", why=Word(_host(self.why)), failures=failures)
             wait = jitter(self.parts.node.seams.rng, backoff_ceiling(failures))
+            if unlisted:  # the broker ends such a connection soon, and makes who comes often wait for longer than this
+                wait = REFUSED_RETRY_S - (trio.current_time() - served_from)
             self._poke = trio.Event()
             with trio.move_on_after(wait):
                 await self._poke.wait()

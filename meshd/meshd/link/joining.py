@@ -9,12 +9,13 @@ from mesh_protocol.ids import DeviceId
 from mesh_protocol.invite import (
     InviteLink,
     JoinRequest,
+    SealedName,
     invite_key,
     parse_link,
     seal_joiner_name,
     sign_join_request,
 )
-from mesh_protocol.keys import SignedPrekey
+from mesh_protocol.keys import BadPeerKey, SignedPrekey
 from mesh_protocol.members import Invite
 from mesh_protocol.op import read_answer
 from mesh_protocol.wire.errors import MeshError, RemoteError
@@ -191,6 +192,11 @@ def join_request(node: Node, mesh: Mesh, link: InviteLink) -> bytes:
     ]
     if not prekeys:
         raise MeshError("broker_refused", url=link.broker_url, why="it has no key of anyone who could let you in")
-    names = tuple(seal_joiner_name(mesh.id, link.invite_id, node.device, mesh.row.me, prekey) for prekey in prekeys)
-    request = JoinRequest(mesh.id, link.invite_id, node.device, mesh.prekey, mesh.tip, names)
+    names: list[SealedName] = []
+    for prekey in prekeys:
+        try:
+            names.append(seal_joiner_name(mesh.id, link.invite_id, node.device, mesh.row.me, prekey))
+        except BadPeerKey:  # one signer's key must not keep us from the others
+            log.warning("a signer's prekey cannot be used", mesh=Id(mesh.id), device=Id(prekey.device))
+    request = JoinRequest(mesh.id, link.invite_id, node.device, mesh.prekey, mesh.tip, tuple(names))
     return sign_join_request(request, invite_key(link.secret), node.key)

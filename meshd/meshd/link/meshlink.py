@@ -96,6 +96,8 @@ class MeshLink:
     membership: Membership = field(init=False)
     prekeys: PrekeyLink = field(init=False)
     keyasking: KeyAsking = field(init=False)
+    unlisted: bool = False
+    """This device waits to be let in: the broker's last word was no, and our own chain does not list it either."""
     presence: trio.Event = field(default_factory=trio.Event)
     tips: trio.Event = field(default_factory=trio.Event)
     _tip: TipRef | None = None
@@ -146,6 +148,9 @@ class MeshLink:
             if self.mesh.leaving and is_out(refusal):
                 self.parts.departed(self.mesh)
                 return
+            self.unlisted = (
+                is_out(refusal) and self.mesh.active and not self.mesh.state.is_active(self.parts.node.device)
+            )
             await self._refused(refusal)
             await trio.sleep(ALARM_PAUSE_S if self.mesh.alarm else 0)
             with trio.move_on_after(self._pause(refusal)):

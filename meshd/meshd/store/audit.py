@@ -10,6 +10,7 @@ from meshd.store.meshes import get_meta, set_meta
 def forget_all(tx: apsw.Connection) -> None:
     """Empty the log: the device that signed it is this one no more."""
     tx.execute("DELETE FROM audit")
+    tx.execute("DELETE FROM meta WHERE key=?", (GAP,))
 
 
 def append(tx: apsw.Connection, key: SigningKey, deed: Deed, known: Known | None, generation: int) -> Entry:

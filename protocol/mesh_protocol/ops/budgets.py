@@ -23,11 +23,13 @@ class BudgetRow(Answer, frozen=True):
 
 
 class HeldRow(Answer, frozen=True):
-    """Who waits because the budget `id` is used up; `session` and `agent` sent the request that reached it first."""
+    """Who waits because the budget `id` is used up; `session` and `agent` sent the request that reached it last, from the
+    `client` of that name (mesh proxy allow); each empty where it is not said."""
 
     id: int
     session: str
     agent: str
+    client: str
     since_ms: int
     spent: float
     limit: float

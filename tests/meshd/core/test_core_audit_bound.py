@@ -1,7 +1,12 @@
 """An audit that is full: it loses its oldest entries, and nothing that was wrong with them."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
 import apsw
 import pytest
+import trio
 
 from mesh_protocol.wire.errors import MeshError
 from meshd.audit_entry import read_entry
@@ -11,6 +16,7 @@ from world.world import World
 
 KEPT = 20
 SLACK = 10
+T = TypeVar("T")
 CHANGES = {"peer": "bob", "policy": "allow"}
 
 
@@ -69,6 +75,33 @@ async def test_it_stays_within_its_bound_and_verifies(world: World) -> None:
     assert (await doctor(ann))["ok"] == "ok"
     await ann.restart()
     assert (await ann.call("audit.verify"))["entries"] == last
+
+
+async def test_nothing_is_dropped_from_under_who_verifies_it(world: World) -> None:
+    ann, _ = await world.mesh("ann", "bob")
+    await change(ann, 150)
+    keep_few(ann)
+    node = ann.app.node
+
+    async def slowly(work: Callable[[], T]) -> T:
+        await trio.sleep(5)
+        return work()
+
+    verified: list[int] = []
+
+    async def verify() -> None:
+        verified.append((await ann.call("audit.verify"))["first"])
+
+    async with trio.open_nursery() as nursery:
+        quick, node.seams = node.seams, replace(node.seams, threads=slowly)
+        nursery.start_soon(verify)
+        await trio.sleep(1)
+        node.seams = quick
+        await change(ann, 2)
+    assert verified == [1]
+    await change(ann, 1)
+    assert bounds(node.db.reader)[0] > 1, "it is dropped afterwards"
+    assert (await ann.call("audit.verify"))["first"] > 1
 
 
 CUTS = {

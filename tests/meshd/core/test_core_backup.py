@@ -102,6 +102,18 @@ async def test_another_machine_of_ones_own_lets_a_restored_one_in(world: World) 
     await talk(world, new, bob, "from the new machine")
 
 
+async def test_who_waits_to_be_let_in_is_there_within_half_a_minute_of_it_however_long_that_took(world: World) -> None:
+    ann, _ = await world.mesh("ann", "bob")
+    data = await make(ann)
+    for waited in (10, 30, 45, 100):
+        new = await world.machine(f"new{waited}")
+        told = await opened(new, "backup.restore", data)
+        await trio.sleep(waited)
+        await ann.call("device.restore", peer="ann", code=told["meshes"][0]["code"])
+        await new.until_online(31)
+        await ann.call("device.revoke", device=device(new).hex())
+
+
 async def test_who_has_no_machine_left_is_let_in_by_a_signer_and_everybody_is_told(world: World) -> None:
     ann, bob, cid = await world.mesh("ann", "bob", "cid")
     data = await make(bob)

@@ -84,6 +84,19 @@ async def test_files_that_others_can_read_are_named_with_the_command_that_closes
     assert (check["ok"], "mesh.db" in check["text"], check["fix"].startswith("chmod -R go= ")) == ("bad", True, True)
 
 
+async def test_what_a_person_makes_in_the_folder_may_be_read_but_not_written_by_others(world: World) -> None:
+    ann, _ = await world.mesh("ann", "bob")
+    prompts, prices = ann.paths.data / "prompts", ann.paths.data / "prices.toml"
+    prompts.mkdir()
+    prompts.chmod(0o755)
+    prices.touch()
+    prices.chmod(0o644)
+    assert (await findings(ann))["files"]["ok"] == "ok"
+    prompts.chmod(0o775)
+    prices.chmod(0o646)
+    assert (await findings(ann))["files"]["text"] == "others can read or write prices.toml, prompts"
+
+
 async def test_a_disk_that_is_nearly_full_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     ann, _ = await world.mesh("ann", "bob")
     monkeypatch.setattr(meshd.doctor.machine, "FREE_FLOOR", 2**70)

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from mesh_protocol.registry import load_operations
+from mesh_protocol.wire.errors import MeshError
 from meshd.audit_entry import read_entry
 from meshd.guarding import OPENER
 from meshd.keys.argon2 import stretch
@@ -99,6 +100,35 @@ async def test_the_wait_ends_after_a_minute_however_many_failed(world: World) ->
     assert refused.data["retry_after"] == 60
     await trio.sleep(60)
     await talk.call("guard.open", passphrase=SECRET)
+
+
+async def test_a_clock_that_was_set_back_locks_nobody_out(world: World) -> None:
+    ann, _ = await guarded(world)
+    talk = await ann.talk(ann.processes.shell)
+    for _ in range(3):
+        await talk.refusal("guard.open", passphrase="a wrong one")
+    ann.clock.off_ms -= 3_600_000
+    await talk.call("guard.open", passphrase=SECRET)
+
+
+async def test_of_two_who_switch_it_on_at_once_the_second_does_not_replace_the_firsts_passphrase(world: World) -> None:
+    ann = await world.machine("ann")
+    ann.stretch = stretch_cheaply
+    ended: list[str] = []
+
+    async def switch_on(passphrase: str) -> None:
+        talk = await ann.talk(ann.processes.shell)
+        try:
+            await talk.call("guard.on", passphrase=passphrase)
+            ended.append(passphrase)
+        except MeshError as error:
+            ended.append(error.code)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(switch_on, "the passphrase of one")
+        nursery.start_soon(switch_on, "the passphrase of another")
+    (kept,) = [each for each in ended if each != "not_allowed"]
+    await (await ann.talk(ann.processes.shell)).call("guard.open", passphrase=kept)
 
 
 async def test_many_tries_at_once_are_counted_one_by_one(world: World) -> None:

@@ -42,6 +42,16 @@ async def test_the_persons_other_device_is_told_once_for_each_limit_and_nobody_e
     assert "mesh budget allow 3" in str(said["message"])
 
 
+async def test_the_message_names_a_client_that_has_a_name(world: World) -> None:
+    ann, _ = await world.mesh("ann", "bob")
+    await remove(ann.app, ann.mesh(), [AddDevice(ann.mesh().row.member, SECOND)])
+    notes = OwnNotes(ann.app.node, ann.app.outbox, ann.app.sessions)
+    await notes.tell_budget(reached("", ann.app.node.now())._replace(client="ci"))
+    ((told, _),) = notes_to(ann)
+    said = str((await ann.call("message.status", id=told))["message"])
+    assert "client ci of the API proxy has used up" in said
+
+
 async def test_with_one_device_nobody_is_told(world: World) -> None:
     ann, _ = await world.mesh("ann", "bob")
     await OwnNotes(ann.app.node, ann.app.outbox, ann.app.sessions).tell_budget(reached("gone", ann.app.node.now()))

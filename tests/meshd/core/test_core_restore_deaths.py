@@ -82,6 +82,33 @@ async def test_a_death_while_the_recovery_key_lets_a_machine_in_is_made_good_by_
     disk.close()
 
 
+async def test_who_was_removed_and_dies_behind_the_append_is_the_new_member_after_a_second_restore(
+    world: World,
+) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    data = await make(ann, recovery=True)
+    await ann.call("member.role", peer="bob", role="owner")
+    await bob.call("member.remove", peer="ann")
+    await ann.crash()
+    new = await world.machine("new")
+    disk = await on_a_disk(new)
+    died = die_at(new, disk, 2, lose=False)
+    with pytest.raises(Exception):  # noqa: B017 - whatever a client sees of a daemon that dies
+        await opened(new, "backup.restore", data)
+    assert died
+    await new.ended.wait()
+    disk.restore()
+    await new.start()
+    await new.until_online()
+    (row,) = (await opened(new, "backup.restore", data))["meshes"]
+    assert row["state"] == "here"
+    member = new.mesh().state.member_of(new.app.node.device)
+    assert member is not None
+    assert new.mesh().row.member == member.member_id
+    await new.crash()
+    disk.close()
+
+
 class Died(BaseException):
     """The process is gone."""
 

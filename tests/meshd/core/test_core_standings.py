@@ -4,6 +4,7 @@ from mesh_protocol.chain_bodies import AddDevice
 from mesh_protocol.envelope import open_envelope, parse_outer, seal_envelope, sign_message
 from mesh_protocol.ids import MemberId
 from mesh_protocol.keys import PrekeyPrivate, SigningKey, sign_prekey
+from mesh_protocol.pae import MAX_INT
 from mesh_protocol.standing import Standing, decode_standings, encode_standings
 from meshd.removal import remove
 from meshd.sealing import seal_delivery
@@ -160,6 +161,16 @@ async def test_the_later_decision_counts_and_a_new_one_is_always_later(world: Wo
     await bob.call("trust.set", peer="ann", policy="allow")
     assert (await policy(bob))[0] == "allow"
     assert told(bob)[-1][1][0].at_ms > ahead, "on the other device it counts too, whatever its clock"
+
+
+async def test_a_stolen_device_does_not_have_the_last_word_for_ever(world: World) -> None:
+    ann, bob, _ = await three(world)
+    await bob.call("grant.block", peer="ann")
+    await take(bob, from_laptop(bob, Standing(member(ann), "allow", (), MAX_INT)))
+    assert (await policy(bob))[0] == "block"
+    await bob.call("grant.unblock", peer="ann")
+    await bob.call("grant.block", peer="ann")
+    assert (await policy(bob))[0] == "block"
 
 
 async def test_nobody_else_decides_for_me_and_nothing_is_decided_of_myself(world: World) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from meshd.services.proxy.service import MAX_CONNECTIONS
 from meshd.services.proxy.store import read_settings
@@ -280,6 +281,43 @@ async def test_two_changes_at_once_are_both_kept(tmp_path: Path) -> None:
             nursery.start_soon(stage.service.keep, "", 3, 0, 0)
         assert (stage.service.settings.on, stage.service.settings.keep_days) == (False, 3)
         assert read_settings(stage.service.db.reader) == stage.service.settings
+
+
+async def test_a_request_lives_however_long_its_answer_takes(tmp_path: Path, mock_clock: MockClock) -> None:
+    """An hour before its first byte, and an hour in the middle of its stream."""
+    mock_clock.rate = 1.0
+    go, heard = trio.Semaphore(0), trio.Event()
+    last = chunk(b"data: the end\n\n") + b"0\r\n\r\n"
+
+    async def play(stream: trio.SocketStream) -> None:
+        await read_request(stream, bytearray())
+        heard.set()
+        for part in (STREAM, last):
+            await go.acquire()
+            await stream.send_all(part)
+
+    async with open_stage(tmp_path, play) as stage:
+        client = await stage.client()
+        await client.send(stage.request("/v1/messages", b"{}"))
+        await heard.wait()
+        for part, whole in ((STREAM, STREAM), (last, STREAM + last)):
+            mock_clock.jump(3600)
+            await wait_all_tasks_blocked()
+            go.release()
+            assert await client.until(part) == whole
+        (row,) = await stage.recorded(1)
+        assert row["outcome"] == "complete"
+
+
+async def test_a_request_that_is_held_does_not_hold_the_one_before_it(tmp_path: Path) -> None:
+    heard: list[bytes] = []
+    async with open_stage(tmp_path, answering(OK, heard)) as stage:
+        await stage.service.budgets.add("day", "", "usd", 0)
+        client = await stage.client()
+        await client.send(stage.request("/v1/models", method="GET") + stage.request("/v1/messages", b"{}"))
+        assert await client.until(OK) == OK
+        await until(lambda: bool(stage.service.budgets.held), "the second one is held")
+        assert len(heard) == 1
 
 
 async def test_pipelined_requests_are_answered_in_their_order(tmp_path: Path) -> None:

@@ -109,6 +109,17 @@ async def test_a_client_with_a_token_of_its_own_is_counted_under_its_name_and_ke
         assert row["client"] == "ci"
 
 
+async def test_a_client_that_a_budget_holds_is_called_by_its_name(tmp_path: Path) -> None:
+    async with opened(tmp_path) as stage:
+        budgets = stage.service.budgets
+        await budgets.add("day", "", "usd", 0)
+        client = await stage.client()
+        await client.send(with_token(stage, await stage.service.clients.allow("ci", "")))
+        await until(lambda: bool(budgets.asks.open()), "the question")
+        assert [(each.client, each.session) for each in budgets.asks.open()] == [("ci", "")]
+        assert [each.client for each in budgets.held.values()] == ["ci"]
+
+
 async def test_a_revoked_token_is_refused_at_its_next_request_also_on_an_open_connection(tmp_path: Path) -> None:
     async with opened(tmp_path) as stage:
         token = await stage.service.clients.allow("ci", "")

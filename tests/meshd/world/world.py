@@ -13,6 +13,7 @@ import trio
 
 from mesh_broker.limits import Limits
 from meshd.config import Config
+from meshd.invited import Opened
 from world.broker import BrokerHouse
 from world.machine import Machine
 from world.network import Cable, Network
@@ -79,7 +80,8 @@ class World:
         return machines
 
     async def invite(self, machine: Machine, mesh: str = "") -> str:
-        """An invite link."""
+        """An invite link. Of these a machine may open as many as a test needs."""
+        machine.app.node.find_mesh(mesh).invited = Opened()
         return str((await machine.call("mesh.invite", mesh=mesh))["url"])
 
     def cable(self, machine: Machine, broker: BrokerHouse | None = None) -> Cable:

@@ -16,13 +16,15 @@ MAX_ASKS: Final = 256
 
 
 class Ask(NamedTuple):
-    """`session` and `agent` (empty: not said) ran into `over` first; times in Unix epoch milliseconds."""
+    """`session` and `agent` (empty: not said) of `client` (empty: it has no name) ran into `over`; times in Unix epoch
+    milliseconds."""
 
     over: Spent
     session: str
     agent: str
     since_ms: int
     tried_ms: int
+    client: str = ""
 
 
 Tell = Callable[[Ask], Awaitable[None]]
@@ -40,13 +42,13 @@ class Asks:
         self._clock = clock
         self._asks: dict[tuple[int, str], Ask] = {}
 
-    def note(self, over: Spent, session: str, agent: str) -> Ask | None:
+    def note(self, over: Spent, session: str, agent: str, client: str = "") -> Ask | None:
         """Somebody ran into `over`; the question if it is a new one."""
         now, key = self._clock(), (over.budget.id, over.key)
         known = next((ask for ask in self.open() if (ask.over.budget.id, ask.over.key) == key), None)
         if known is None and len(self._asks) >= MAX_ASKS:
             return None
-        new = Ask(over, session, agent, known.since_ms if known is not None else now, now)
+        new = Ask(over, session, agent, known.since_ms if known is not None else now, now, client)
         self._asks[key] = new
         return new if known is None else None
 

@@ -35,6 +35,7 @@ class Held:
     session: str
     agent: str
     since_ms: int
+    client: str
 
 
 class Budgets:
@@ -50,8 +51,8 @@ class Budgets:
         self.held: dict[int, Held] = {}
         self.all = _read(db.reader)
 
-    async def gate(self, head: Head) -> Refusal | None:
-        """Wait while a budget is used up; a refusal when that takes too long."""
+    async def gate(self, head: Head, client: str) -> Refusal | None:
+        """Wait while a budget is used up; a refusal when that takes too long. `client`: its name, if it has one."""
         if not self.all or head.method != b"POST" or not head.target.partition(b"?")[0].endswith(b"/messages"):
             return None
         over = last = self.check(head)
@@ -59,12 +60,13 @@ class Budgets:
             return None
         self._number += 1
         number = self._number
-        held = self.held[number] = Held(over, _header(head, b"session"), _header(head, b"agent"), self._clock())
+        session, agent = _header(head, b"session"), _header(head, b"agent")
+        self.held[number] = Held(over, session, agent, self._clock(), client)
         try:
             with trio.move_on_after(HOLD_S):
                 while over is not None:
                     changed = self._changed
-                    new = self.asks.note(over, held.session, held.agent)
+                    new = self.asks.note(over, session, agent, client)
                     if new is not None:
                         await self._tell(new)
                     await changed.wait()

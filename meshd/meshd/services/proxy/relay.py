@@ -52,13 +52,14 @@ class Witness(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What every connection shares. `gate` may hold a request, and refuse it; `credential` is what an account's requests
+    """What every connection shares. `gate` may hold a request of a client with that
+    name (empty: none), and refuse it; `credential` is what an account's requests
     carry."""
 
     guards: Guards
     door: Door
     witness: Witness
-    gate: Callable[[Head], Awaitable[Refusal | None]]
+    gate: Callable[[Head, str], Awaitable[Refusal | None]]
     credential: Callable[[str], Awaitable[Credential | Refusal]]
 
 
@@ -137,6 +138,9 @@ class Relay:
                 out.append(write_end(event, chunked=self._chunked, replaced=self._replaced))
                 self._exchange = None
             else:
+                if out:  # what came before it must not wait where this one is held
+                    await self._send_upstream(b"".join(out))
+                    out.clear()
                 written = await self._begin(event, nursery)
                 if isinstance(written, Refusal):
                     await self._refuse(written, to_head=event.method == b"HEAD")
@@ -156,7 +160,7 @@ class Relay:
             return admitted
         target, whose = admitted
         began = trio.current_time()
-        held = await around.gate(head)
+        held = await around.gate(head, whose.client)
         if held is not None:
             return held
         credential = await around.credential(whose.account) if whose.account else None
