@@ -9,13 +9,15 @@ import select
 import socket
 import sys
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
 FRAMES: Final = 64
 """Frames of a long answer."""
 PAUSE_S: Final = 0.002
+SLOW_S: Final = 0.02
+"""Between two frames of `/long/slow…`."""
 STAMP: Final = b'data: {"type":"content_block_delta","at":'
 HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 END: Final = b"0\r\n\r\n"
@@ -40,6 +42,15 @@ LAST: Final = (
 SHORT: Final = FIRST + event("content_block_delta", index=0, delta={"type": "text_delta", "text": "hello"}) + LAST
 
 
+class _Due(NamedTuple):
+    """The next frame of a client's answer: when, of which connection, how many are left."""
+
+    at: float
+    number: int
+    left: int
+    pause: float
+
+
 def stamped() -> bytes:
     """A frame that says when it was sent (the system's monotonic clock, one for all processes)."""
     return chunk(b"event: content_block_delta\n%b%d}\n\n" % (STAMP, time.monotonic_ns()))
@@ -53,7 +64,7 @@ def serve_api() -> None:
     poll = select.epoll()
     poll.register(listener, select.EPOLLIN)
     clients: dict[int, tuple[socket.socket, bytearray]] = {}
-    due: list[tuple[float, int, int]] = []
+    due: list[_Due] = []
     _ready(listener)
     while True:
         for number, _ in poll.poll(PAUSE_S / 4 if due else -1):
@@ -74,24 +85,23 @@ def serve_api() -> None:
             while (size := _whole(buffer)) >= 0:
                 if b"/long" in buffer[:200]:
                     client.sendall(FIRST)
-                    due.append((time.monotonic() + PAUSE_S, number, FRAMES))
+                    pause = SLOW_S if b"/slow" in buffer[:200] else PAUSE_S
+                    due.append(_Due(time.monotonic() + pause, number, FRAMES, pause))
                 else:
                     client.sendall(SHORT)
                 del buffer[:size]
         due = _send_due(due, clients)
 
 
-def _send_due(
-    due: list[tuple[float, int, int]], clients: dict[int, tuple[socket.socket, bytearray]]
-) -> list[tuple[float, int, int]]:
+def _send_due(due: list[_Due], clients: dict[int, tuple[socket.socket, bytearray]]) -> list[_Due]:
     now, later = time.monotonic(), []
-    for at, number, left in due:
-        if at > now:
-            later.append((at, number, left))
-        elif number in clients:
-            clients[number][0].sendall(stamped() if left else LAST)
-            if left:
-                later.append((at + PAUSE_S, number, left - 1))
+    for each in due:
+        if each.at > now:
+            later.append(each)
+        elif each.number in clients:
+            clients[each.number][0].sendall(stamped() if each.left else LAST)
+            if each.left:
+                later.append(each._replace(at=each.at + each.pause, left=each.left - 1))
     return later
 
 

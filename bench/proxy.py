@@ -27,6 +27,7 @@ from bench.install import install
 from bench.litellm import NotMeasured, open_litellm
 from bench.machines import NotReady, Program, ask, connect, start
 from bench.record import measure_record
+from bench.streams import SLOW, figures_of, watch_streams
 from mesh_protocol.wire.codec import JsonValue
 
 REQUESTS: Final = 1_500
@@ -99,7 +100,7 @@ class Ways:
 def measure_proxy(bin_folder: Path, folder: Path) -> list[Figure]:
     """Added time to the first token and to each frame, requests a second, CPU and memory."""
     with open_ways(bin_folder, folder) as ways:
-        figures = [*_first_tokens(ways), *_frames(ways), *_rates(ways)]
+        figures = [*_first_tokens(ways), *_frames(ways), *_streams(ways), *_rates(ways)]
         _wait_recorded(ways)
         return [*figures, _lost(ways), *_beside_litellm(ways, folder / "litellm"), *_memory(ways)]
 
@@ -181,6 +182,11 @@ def _frames(ways: Ways) -> list[Figure]:
                 for piece in data.split(STAMP)[1:]:
                     times.setdefault(way.name, []).append((now - int(piece.partition(b"}")[0])) / 1e6)
     return _added("frame", times, note_limits=False)
+
+
+def _streams(ways: Ways) -> list[Figure]:
+    direct, proxy = (watch_streams(way.connect, way.request(SLOW)) for way in (ways.direct, ways.proxy))
+    return figures_of(direct, proxy)
 
 
 def _beside_litellm(ways: Ways, folder: Path) -> list[Figure]:
