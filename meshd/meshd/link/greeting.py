@@ -257,7 +257,7 @@ def _require_not_older(mesh: Mesh, tip: TipRef) -> None:
 
 async def keep_keys(node: Node, mesh: Mesh, keys: MeshKeys) -> None:
     """Add keys that match the chain to what this device holds; with the first ones the mesh becomes active."""
-    if mesh.leaving:  # it has just dropped them
+    if _is_left(mesh):  # it has just dropped them
         return
     known = dict(mesh.keys.epochs) if mesh.keys is not None else {}
     fresh = {epoch: key for epoch, key in keys.epochs.items() if epoch not in known}
@@ -274,10 +274,15 @@ async def keep_keys(node: Node, mesh: Mesh, keys: MeshKeys) -> None:
             store.put_mesh(tx, row)
 
     await node.db.write(work)
-    if mesh.leaving:  # since then, and what was stored is deleted behind it
+    if _is_left(mesh):  # since then, and what was stored is deleted behind it
         return
     if first:
         mesh.row = mesh.row._replace(state=row.state, secret=row.secret, trouble=row.trouble)
     held = mesh.keys.epochs if mesh.keys is not None else {}  # others may have come meanwhile
     mesh.keys = MeshKeys(name_key, {**held, **fresh})
     mesh.rename()
+
+
+def _is_left(mesh: Mesh) -> bool:
+    """Asked before and after what takes time."""
+    return mesh.leaving
