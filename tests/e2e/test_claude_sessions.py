@@ -201,7 +201,12 @@ async def test_a_session_that_is_killed_is_gone_and_gets_its_message_when_it_com
         await view.is_idle()
         await settled.until_named("proj")
         await view.say("hello")
-        await until(lambda: claude_stage.api.turns(), what="a turn", explain=view.explain)
+        await until(
+            # Before that Claude may have written nothing that it could be resumed with.
+            lambda: any(line.get("type") == "assistant" for line in view.transcript()),
+            what="an answer in the transcript",
+            explain=view.explain,
+        )
         await view.is_idle()
         session_id = id_of(view)
         os.kill(view.pid, signal.SIGKILL)
