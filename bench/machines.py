@@ -132,9 +132,8 @@ def two_machines(bin_folder: Path, folder: Path, prefix: Sequence[str] = ()) -> 
         broker = start_broker(bin_folder, folder / "broker", prefix)
         started.append(broker)
         homes = [folder / "ann", folder / "ben"]
-        for home in homes:
-            started.append(start_daemon(bin_folder, home, prefix))
-            clients.append(connect(home))
+        started += [start_daemon(bin_folder, home, prefix) for home in homes]
+        clients += [connect(home) for home in homes]  # now that all run: who connects and says nothing is not kept
         url = broker.line.rpartition(" ")[2]
         ask(clients[0], "mesh.new", {"name": "team", "me": "ann", "broker": url})
         link = ask(clients[0], "mesh.invite")["url"]
