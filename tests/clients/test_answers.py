@@ -37,7 +37,7 @@ def test_groups_are_read_as_they_are_typed() -> None:
 
 
 def test_launches_at_the_same_time_are_all_remembered(home: Path) -> None:
-    folders = [f"/work/{number}" for number in range(24)]
+    folders = [f"/folder/{number}" for number in range(24)]
     with ThreadPoolExecutor(len(folders)) as threads:
         for done in [threads.submit(write_answers, str(home), each, Answers(name=each)) for each in folders]:
             done.result()
