@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import apsw
-import trio
 
 from mesh_protocol.details import DetailsKey, decode_key, encode_key
 from mesh_protocol.envelope import SignedMessage
@@ -18,13 +17,13 @@ from mesh_protocol.ids import DeviceId, MeshId
 from mesh_protocol.io.sqlite import Pending
 from mesh_protocol.keys import KEY_SIZE
 from mesh_protocol.pae import CryptoError, lst, unlst, unlst_exactly
-from mesh_protocol.wire.errors import MeshError
 from meshd.inbox import Mark, Stored
-from meshd.log import Id, Word, get_logger
+from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.outbox import LIFETIME_MS
 from meshd.ownmail import own_delivery, own_message
+from meshd.rounds import Rounds
 from meshd.sendqueue import SendQueue
 from meshd.store import details as store
 from meshd.store.outbox import add_message
@@ -36,8 +35,6 @@ KIND: Final = "details"
 LANE: Final = "now"
 READ: Final = "read"
 NO_KEY: Final = b""
-LOOK_S: Final = 3600.0
-RETRY_S: Final = 5.0
 MAX_TOLD: Final = 10_000
 
 
@@ -51,7 +48,10 @@ class Details:
     keys: dict[tuple[MeshId, DeviceId], DetailsKey]
     shown: Callable[[], None]
     _told: dict[MeshId, frozenset[DeviceId]] = field(default_factory=dict)
-    _due: trio.Event = field(default_factory=trio.Event)
+    _rounds: Rounds = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rounds = Rounds(self.node, "details", self._settle)
 
     def restore(self) -> None:
         """Read what was made and heard. A key that cannot be read is made, or comes, again."""
@@ -75,29 +75,11 @@ class Details:
 
     def changed(self) -> None:
         """What is decided of members is not what it was."""
-        self._due.set()
+        self._rounds.due()
 
     async def run(self) -> None:
         """Keep the key with those who may read; for ever."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_meshes)
-            while True:
-                self._due = trio.Event()
-                wait = LOOK_S
-                for mesh in list(self.node.meshes.values()):
-                    try:
-                        await self._settle(mesh)
-                    except MeshError as error:  # no room on the disk
-                        log.warning("a key for details was not stored", code=Word(error.code), mesh=Id(mesh.id))
-                        wait = RETRY_S
-                with trio.move_on_after(wait):
-                    await self._due.wait()
-
-    async def _watch_meshes(self) -> None:
-        with self.node.events.subscribe(frozenset({"mesh", "joined"})) as changes:
-            while True:
-                await changes.take()
-                self._due.set()
+        await self._rounds.run()
 
     async def _settle(self, mesh: Mesh) -> None:
         if not mesh.active:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import apsw
-import trio
 
 from mesh_protocol.envelope import SignedMessage
 from mesh_protocol.fan import MAX_RECIPIENTS
@@ -20,14 +19,14 @@ from mesh_protocol.io.sqlite import Pending
 from mesh_protocol.keys import CryptoError
 from mesh_protocol.pae import lst, read_u64, u64, unlst, unlst_exactly
 from mesh_protocol.profile import Profile
-from mesh_protocol.wire.errors import MeshError
 from meshd.groups import Groups, Heard
 from meshd.inbox import NOTHING, Stored
-from meshd.log import Id, Word, get_logger
+from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.outbox import LIFETIME_MS
 from meshd.ownmail import own_delivery, own_message
+from meshd.rounds import Rounds
 from meshd.sealing import seal_shared
 from meshd.sendqueue import SendQueue
 from meshd.store import groups as store
@@ -39,9 +38,6 @@ log = get_logger("profiles")
 
 PAUSE_S: Final = 1.0
 """Changes that come within it go out as one."""
-LOOK_S: Final = 3600.0
-"""How often is looked whether a profile must be said again, when nothing changes."""
-RETRY_S: Final = 5.0
 RENEW_MS: Final = 14 * 24 * 3600 * 1000
 """A profile is said anew after so long: a mailbox holds one for 30 days only, and a device may be away for longer."""
 MAX_MESSAGES: Final = 64
@@ -67,7 +63,10 @@ class Profiles:
     groups: Groups
     queue: Callable[[MeshId], SendQueue]
     _said: dict[MeshId, Said] = field(default_factory=dict)
-    _due: trio.Event = field(default_factory=trio.Event)
+    _rounds: Rounds = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rounds = Rounds(self.node, "profile", self._tell, PAUSE_S)
 
     def restore(self) -> None:
         """Read what was said and heard. One that cannot be read is said, or comes, again with the next change."""
@@ -85,7 +84,7 @@ class Profiles:
 
     def changed(self) -> None:
         """Sessions or groups here are not what they were."""
-        self._due.set()
+        self._rounds.due()
 
     def forget(self, mesh: MeshId) -> None:
         """The mesh is left."""
@@ -93,27 +92,7 @@ class Profiles:
 
     async def run(self) -> None:
         """Keep every mesh told; for ever."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_meshes)
-            while True:
-                self._due = trio.Event()
-                wait = LOOK_S
-                for mesh in list(self.node.meshes.values()):
-                    try:
-                        await self._tell(mesh)
-                    except MeshError as error:  # no room on the disk
-                        log.warning("a profile could not be stored", code=Word(error.code), mesh=Id(mesh.id))
-                        wait = RETRY_S
-                await trio.sleep(PAUSE_S)
-                with trio.move_on_after(wait):
-                    await self._due.wait()
-
-    async def _watch_meshes(self) -> None:
-        with self.node.events.subscribe(frozenset({"mesh", "joined"})) as changes:
-            self._due.set()
-            while True:
-                await changes.take()
-                self._due.set()
+        await self._rounds.run()
 
     async def _tell(self, mesh: Mesh) -> None:
         """Say what is new in a mesh: to all devices, or what was said before to those that came since."""

@@ -16,14 +16,14 @@ from mesh_protocol.ids import DeviceId, MemberId, MeshId
 from mesh_protocol.io.sqlite import Pending
 from mesh_protocol.pae import CryptoError
 from mesh_protocol.standing import MAX_ENTRIES, Standing, decode_standings, encode_standings
-from mesh_protocol.wire.errors import MeshError
 from meshd.grants import BLOCK
 from meshd.inbox import Mark, Stored
-from meshd.log import Id, Word, get_logger
+from meshd.log import Id, get_logger
 from meshd.mesh import Mesh
 from meshd.node import Node
 from meshd.outbox import LIFETIME_MS
 from meshd.ownmail import own_delivery, own_message
+from meshd.rounds import Rounds
 from meshd.sendqueue import SendQueue
 from meshd.store import inbox as received
 from meshd.store import trust as store
@@ -35,8 +35,6 @@ log = get_logger("standings")
 KIND: Final = "standing"
 LANE: Final = "now"
 """It is small, and until it is there another device shows what it should not."""
-LOOK_S: Final = 3600.0
-RETRY_S: Final = 5.0
 RENEW_MS: Final = 14 * 24 * 3600 * 1000
 """A device is told all of it anew after so long: a mailbox holds a message for 30 days, and a device may be away longer."""
 MAX_AHEAD_MS: Final = 366 * 24 * 3600 * 1000
@@ -98,17 +96,7 @@ class Standings:
 
     async def run(self) -> None:
         """Tell new devices of the person all that is decided; for ever."""
-        with self.node.events.subscribe(frozenset({"mesh", "joined"})) as changes:
-            while True:
-                wait = LOOK_S
-                for mesh in list(self.node.meshes.values()):
-                    try:
-                        await self._tell(mesh)
-                    except MeshError as error:  # no room on the disk
-                        log.warning("decisions could not be told", code=Word(error.code), mesh=Id(mesh.id))
-                        wait = RETRY_S
-                with trio.move_on_after(wait):
-                    await changes.take()
+        await Rounds(self.node, "standings", self._tell).run()
 
     async def _tell(self, mesh: Mesh) -> None:
         if not mesh.active:

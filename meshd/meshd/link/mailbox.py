@@ -11,22 +11,31 @@ from meshd.store.outbox import offer_again
 log = get_logger("link")
 
 
-async def check_mailbox(node: Node, mesh: Mesh, next_mseq: int, *, broker_lost: bool) -> None:
-    """Note what a broker says that it numbers next. Lower than what we were told, or than what it has handed us since, it
-    is said, and lived with, because what was committed here is recognised by its ids. `broker_lost`: it had lost records
-    of the chain, so it lost mail as well."""
-    if next_mseq < max(mesh.row.next_mseq, mesh.heard_mseq + 1):
+def least_next(mesh: Mesh) -> int:
+    """What the broker numbers next, at least, if it has lost nothing: asked before it says so, because mail that comes
+    behind its answer may be here before the answer is looked at."""
+    return max(mesh.row.next_mseq, mesh.heard_mseq + 1)
+
+
+async def check_mailbox(node: Node, mesh: Mesh, least: int, next_mseq: int, *, broker_lost: bool) -> None:
+    """Note what a broker says that it numbers next. Lower than `least`, it is said, and lived with, because what was
+    committed here is recognised by its ids. `broker_lost`: it had lost records of the chain, so it lost mail as well."""
+    went_back = next_mseq < least
+    if went_back:
         log.error("the broker's mailbox went back", mesh=Id(mesh.id))
         mesh.doubts.mailbox_ms = node.now()
         node.events.publish("broker_rollback", mesh=mesh.slug)
-        broker_lost = True
-    mesh.row = mesh.row._replace(next_mseq=next_mseq)
-    mesh.heard_mseq = next_mseq - 1
-    mesh.replace_onetime |= broker_lost  # of those that lie there some were given out already
+        mesh.heard_mseq = next_mseq - 1
+    else:
+        mesh.heard_mseq = max(mesh.heard_mseq, next_mseq - 1)
+    lost = broker_lost or went_back
+    number = mesh.heard_mseq + 1
+    mesh.row = mesh.row._replace(next_mseq=number)
+    mesh.replace_onetime |= lost  # of those that lie there some were given out already
 
     def work(tx: apsw.Connection) -> None:
-        store.set_next_mseq(tx, mesh.id, next_mseq)
-        if broker_lost:  # what it accepted since its backup may be gone: its repeats are known there, or they are not
+        store.set_next_mseq(tx, mesh.id, number)
+        if lost:  # what it accepted since its backup may be gone: its repeats are known there, or they are not
             offer_again(tx, mesh.id)
 
     await node.db.write(work)

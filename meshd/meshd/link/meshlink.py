@@ -42,7 +42,7 @@ from meshd.link.admission import Membership
 from meshd.link.branching import follow, keep_tip, require_shown
 from meshd.link.greeting import CALL_S, Greeting, agrees, read_tip, say_hello, take_seals
 from meshd.link.joining import Joiner
-from meshd.link.mailbox import check_mailbox
+from meshd.link.mailbox import check_mailbox, least_next
 from meshd.link.mailer import Mailer
 from meshd.link.prekeys import PrekeyLink
 from meshd.link.receiver import Receiver
@@ -234,11 +234,12 @@ class MeshLink:
                 return
             mesh.arriving = None
             nursery.start_soon(self.receiver.run)
+            least = least_next(mesh)
             reply = await connection.call("mail.resume", {"mesh": mesh.id, "acked": 0, "sacks": []}, seconds=CALL_S)
             resumed = read_answer(ResumeAnswer, reply.result)
             self.receiver.acks.start_at(resumed.floor - 1)
             lost = self._broker_lost or mesh.broker_forgot
-            await check_mailbox(self.parts.node, mesh, resumed.next_mseq, broker_lost=lost)
+            await check_mailbox(self.parts.node, mesh, least, resumed.next_mseq, broker_lost=lost)
             self._broker_lost = mesh.broker_forgot = False
             nursery.start_soon(self.mailer.run)
             nursery.start_soon(self.prekeys.run)
