@@ -64,8 +64,7 @@ async def list_conversations(call: Call, request: ListConversations) -> Conversa
         return ConversationsAnswer(conversations=[], more=False)
     begin_ms = day_begins(since) if since else 0
     talks = await call.app.proxy.service().ask(lambda db: list_talks(db, begin_ms, request.limit + 1))
-    rows = [talk._asdict() for talk in talks[: request.limit]]
-    return msgspec.convert({"conversations": rows, "more": len(talks) > request.limit}, ConversationsAnswer)
+    return ConversationsAnswer(conversations=talks[: request.limit], more=len(talks) > request.limit)
 
 
 @handles(ShowConversation)
@@ -85,14 +84,16 @@ async def show_conversation(call: Call, request: ShowConversation) -> Conversati
         lambda db: (list_strands(db, talk.id), list_turns(db, talk.id, request.limit + 1))
     )
     more = len(turns) > request.limit
-    sizes = service.bodies.sizes(turn.number for turn in turns) if service.bodies is not None else {}
-    told = {
-        **talk._asdict(),
-        "threads": [strand._asdict() for strand in strands],
-        "turns": [{**turn._asdict(), "stored_bytes": sizes.get(turn.number, 0)} for turn in turns[1 if more else 0 :]],
-        "more": more,
-    }
-    return msgspec.convert(told, ConversationAnswer)
+    sizes = service.bodies.sizes(number for number, _ in turns) if service.bodies is not None else {}
+    return ConversationAnswer(
+        **msgspec.structs.asdict(talk),
+        threads=strands,
+        turns=[
+            msgspec.structs.replace(turn, stored_bytes=sizes.get(number, 0))
+            for number, turn in turns[1 if more else 0 :]
+        ],
+        more=more,
+    )
 
 
 @handles(ReadBody)

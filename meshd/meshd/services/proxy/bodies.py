@@ -5,28 +5,23 @@ out and counted; no stream waits, and no request is missing in the record for it
 """
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import apsw
 import trio
 
-from mesh_protocol.io.sqlite import Database, StorageFailed
+from mesh_protocol.io.sqlite import Database
 from mesh_protocol.keys import BadCiphertext
-from mesh_protocol.wire.errors import MeshError
 from meshd.columns import open_column, seal_column
-from meshd.log import Word, get_logger
 from meshd.seams import Seams
 from meshd.services.proxy.codings import Unreadable, open_decoder
 from meshd.services.proxy.exchanges import MAX_COPY, Copy, Exchange, Room
 from meshd.services.proxy.schema import BODIES_ID, BODIES_MIGRATIONS
-
-log = get_logger("proxy")
-
-T = TypeVar("T")
+from meshd.services.proxy.writing import Writer
 
 NAME: Final = "proxy-bodies.db"
 DAY_MS: Final = 86_400_000
@@ -95,6 +90,7 @@ class Bodies:
             worker=seams.worker(NAME),
             reached=seams.reached,
         )
+        self._writer = Writer(self.db, "bodies", self._lose)
         self.room = Room(ANSWERS)
         self.stored = Stored(*_measure(self.db.reader))
         self._waiting = self._working = 0
@@ -140,7 +136,7 @@ class Bodies:
         for exchange in exchanges:
             self._waiting -= len(exchange.asked) + len(exchange.answer)
             exchange.release()
-        if await self._write(partial(_add, rows=rows), len(exchanges)) is not None:
+        if await self._writer.write(partial(_add, rows=rows), len(exchanges)) is not None:
             self.stored.requests += len(exchanges)
             self.stored.size += sum(row.kept for row in rows)
         await self._shrink()
@@ -166,20 +162,6 @@ class Bodies:
         )
         yield _Body(number, ANSWER, at, exchange.header(b"content-encoding")[:64], exchange.answer.join(), rng(24))
 
-    async def _write(self, work: Callable[[apsw.Connection], T], bodies: int) -> T | None:
-        """What `work` returned; None where nothing was written."""
-        try:
-            return await self.db.write(work)
-        except MeshError as error:
-            log.warning("bodies were not stored", code=Word(error.code), requests=bodies)
-            self._lose(bodies, error.message)
-        except StorageFailed:
-            self._lose(bodies, "their database failed: restart the daemon (mesh down, mesh up)")
-        except Exception as error:  # noqa: BLE001 - whatever the disk does, the proxy goes on
-            log.error("bodies were not stored", error=error)  # noqa: TRY400 - its text may quote them
-            self._lose(bodies, "bodies could not be written (see the log)")
-        return None
-
     def _lose(self, bodies: int, why: str) -> None:
         if bodies:
             self.stored.lost += bodies
@@ -189,7 +171,7 @@ class Bodies:
         """Delete the oldest until the rest is small enough."""
         while self.stored.size > self.keep.mib * MIB:
             surplus = self.stored.size - self.keep.mib * MIB
-            gone = await self._write(partial(_drop_oldest, surplus=surplus), 0)
+            gone = await self._writer.write(partial(_drop_oldest, surplus=surplus), 0)
             if not gone or not gone[0]:
                 return
             self._note_gone(*gone)
@@ -202,7 +184,7 @@ class Bodies:
     async def forget(self, before_ms: int | None = None) -> int:
         """Delete what is older, or all; not even the free pages of the file hold it then. Returns of how many requests."""
         count = 0
-        while gone := await self._write(partial(_drop_older, before_ms=before_ms), 0):
+        while gone := await self._writer.write(partial(_drop_older, before_ms=before_ms), 0):
             if not gone[0]:
                 break
             self._note_gone(*gone)

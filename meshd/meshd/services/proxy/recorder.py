@@ -6,15 +6,13 @@ What does not fit into the queue, or onto the disk, is lost to the account, coun
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
-import apsw
 import msgspec
 import trio
 
-from mesh_protocol.io.sqlite import Database, StorageFailed
-from mesh_protocol.wire.errors import MeshError
-from meshd.log import Word, get_logger
+from mesh_protocol.io.sqlite import Database
+from meshd.log import get_logger
 from meshd.seams import Clock, Threads
 from meshd.services.proxy.asked import Asked, Histories, account_of, read_asked
 from meshd.services.proxy.bodies import Bodies
@@ -24,10 +22,9 @@ from meshd.services.proxy.heads import Head, Whose
 from meshd.services.proxy.retention import forget_histories, forget_requests
 from meshd.services.proxy.store import add_entries, finish_under_way, note_under_way
 from meshd.services.proxy.usage import Tokens
+from meshd.services.proxy.writing import Writer
 
 log = get_logger("proxy")
-
-T = TypeVar("T")
 
 QUEUE: Final = 1024
 """Requests that wait to be read. Their bodies are bounded by themselves (exchanges.Room)."""
@@ -79,6 +76,7 @@ class Recorder:
         self._idle = trio.Event()
         self._working = 0
         self.counts = Counts()
+        self._writer = Writer(db, "requests", self._lose)
         self.bodies: Bodies | None = None
         """Where they are to be stored."""
         self.history_days = 0
@@ -110,7 +108,7 @@ class Recorder:
 
     async def run(self) -> None:
         """Record until cancelled; what the last daemon had under way comes first."""
-        await self._write(finish_under_way, 0)
+        await self._writer.write(finish_under_way, 0)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._note_long_ones)
             nursery.start_soon(self._forget)
@@ -159,7 +157,7 @@ class Recorder:
                 self._gathered = trio.Event()
             if not entries:
                 continue
-            written = await self._write(partial(add_entries, entries=entries), len(entries))
+            written = await self._writer.write(partial(add_entries, entries=entries), len(entries))
             self.counts.recorded += written or 0
             for number, _ in entries:
                 self._noted.pop(number, None)
@@ -184,20 +182,6 @@ class Recorder:
             return work()
         return await self._threads(work)
 
-    async def _write(self, work: Callable[[apsw.Connection], T], rows: int) -> T | None:
-        """What `work` returned; None where nothing was written."""
-        try:
-            return await self._db.write(work)
-        except MeshError as error:
-            log.warning("requests were not recorded", code=Word(error.code), requests=rows)
-            self._lose(rows, error.message)
-        except StorageFailed:
-            self._lose(rows, "its database failed: restart the daemon (mesh down, mesh up)")
-        except Exception as error:  # noqa: BLE001 - whatever the record meets, the streams go on
-            log.error("requests were not recorded", error=error)  # noqa: TRY400 - its text may quote them
-            self._lose(rows, "they could not be written (see the log)")
-        return None
-
     def _lose(self, requests: int, why: str) -> None:
         self.counts.lost += requests
         self.counts.trouble = why
@@ -209,7 +193,7 @@ class Recorder:
             entries = [
                 (number, entry) for number, entry in self._under_way() if self._noted.get(number) != entry.tokens
             ]
-            if entries and await self._write(partial(note_under_way, entries=entries), 0) is not None:
+            if entries and await self._writer.write(partial(note_under_way, entries=entries), 0) is not None:
                 self._noted.update({number: entry.tokens for number, entry in entries if number in self._open})
 
     def _under_way(self) -> Iterator[tuple[int, Entry]]:
@@ -229,7 +213,7 @@ class Recorder:
 
     async def _forget(self) -> None:
         while True:
-            await self._write(partial(forget_histories, now_ms=self._clock()), 0)
+            await self._writer.write(partial(forget_histories, now_ms=self._clock()), 0)
             if self.history_days:
                 await self.forget(self._clock() - self.history_days * DAY_MS)
             await trio.sleep(FORGET_S)
@@ -237,7 +221,7 @@ class Recorder:
     async def forget(self, before_ms: int) -> int:
         """Delete the single requests of the days before that moment's; the sums by day stay. Returns how many."""
         count = 0
-        while gone := await self._write(partial(forget_requests, before_day=local_day(before_ms)), 0):
+        while gone := await self._writer.write(partial(forget_requests, before_day=local_day(before_ms)), 0):
             count += gone
         if count:
             self._db.cut_log()

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import apsw
 
+from mesh_protocol.ops.usage import ConversationRow, RequestRow, ThreadRow
 from meshd.services.proxy.prices import NANO
 
 _SUMS: Final = (
@@ -15,7 +16,7 @@ _SUMS: Final = (
 
 
 class Sums(NamedTuple):
-    """One group's sums. The fields of all these records are those of the answers (mesh_protocol.ops.usage)."""
+    """One group's sums. The fields are those of the answers (mesh_protocol.ops.usage)."""
 
     key: str
     requests: int
@@ -51,70 +52,6 @@ class Glimpse(NamedTuple):
     today: float
     session: float
     left: tuple[tuple[str, float], ...]
-
-
-class Talk(NamedTuple):
-    """One conversation."""
-
-    id: str
-    session: str
-    account: str
-    first_ms: int
-    last_ms: int
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    cache_write_tokens: int
-    cost_usd: float
-
-
-class Strand(NamedTuple):
-    """One branch of one agent in a conversation."""
-
-    agent: str
-    parent_agent: str
-    branch: str
-    origin: int
-    guessed: bool
-    first_ms: int
-    last_ms: int
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    cache_write_tokens: int
-    cost_usd: float
-
-
-class Turn(NamedTuple):
-    """One request of a conversation."""
-
-    row: int
-    started_ms: int
-    agent: str
-    branch: str
-    parent: int
-    kind: str
-    model: str
-    status: int
-    outcome: str
-    stop_reason: str
-    tools: list[str]
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    cache_write_tokens: int
-    thinking_tokens: int
-    cost_usd: float
-    partial: bool
-    unaccounted: str
-    error: str
-    first_byte: float
-    first_token: float
-    total: float
-    request_id: str
-    number: int
 
 
 def sum_by(db: apsw.Connection, by: str, since: str) -> list[Sums]:
@@ -182,27 +119,29 @@ _TALK: Final = (
 )
 
 
-def list_talks(db: apsw.Connection, since_ms: int, limit: int) -> list[Talk]:
+def list_talks(db: apsw.Connection, since_ms: int, limit: int) -> list[ConversationRow]:
     """The conversations that went on after `since_ms`, the newest first."""
     rows = db.execute(
         f"SELECT {_TALK} FROM conversation WHERE last_ms >= ? ORDER BY last_ms DESC LIMIT ?", (since_ms, limit)
     )
-    return [Talk(*row) for row in rows]
+    return [ConversationRow(*row) for row in rows]
 
 
-def find_talks(db: apsw.Connection, beginning: str) -> list[Talk]:
+def find_talks(db: apsw.Connection, beginning: str) -> list[ConversationRow]:
     """The conversation of that id, or up to nine whose ids begin so."""
-    found = [Talk(*row) for row in db.execute(f"SELECT {_TALK} FROM conversation WHERE id = ?", (beginning,))]
+    found = [
+        ConversationRow(*row) for row in db.execute(f"SELECT {_TALK} FROM conversation WHERE id = ?", (beginning,))
+    ]
     if found:
         return found
     rows = db.execute(
         f"SELECT {_TALK} FROM conversation WHERE id >= ? AND id < ? ORDER BY id LIMIT 9",
         (beginning, beginning + chr(0x10FFFF)),
     )
-    return [Talk(*row) for row in rows]
+    return [ConversationRow(*row) for row in rows]
 
 
-def list_strands(db: apsw.Connection, conversation: str) -> list[Strand]:
+def list_strands(db: apsw.Connection, conversation: str) -> list[ThreadRow]:
     """Its agents' branches in the order of their begin, at most 500."""
     rows = db.execute(
         "SELECT r.agent, max(r.parent_agent), r.branch, coalesce(b.origin, 0), max(r.linked = 'content'),"
@@ -214,11 +153,11 @@ def list_strands(db: apsw.Connection, conversation: str) -> list[Strand]:
         " WHERE r.conversation = ? AND r.kind != 'other' GROUP BY r.agent, r.branch ORDER BY min(r.row) LIMIT 500",
         (conversation,),
     )
-    return [Strand(row[0], row[1], row[2], row[3], bool(row[4]), *row[5:]) for row in rows]
+    return [ThreadRow(row[0], row[1], row[2], row[3], bool(row[4]), *row[5:]) for row in rows]
 
 
-def list_turns(db: apsw.Connection, conversation: str, limit: int) -> list[Turn]:
-    """Its newest requests, the oldest of them first."""
+def list_turns(db: apsw.Connection, conversation: str, limit: int) -> list[tuple[int, RequestRow]]:
+    """Its newest requests, the oldest of them first, each with the number that its bodies are stored under."""
     rows = db.execute(
         "SELECT row, started_ms, agent, branch, coalesce(parent, 0), kind, model, status, outcome, stop_reason, tools,"
         " input, output, cache_read, cache_write_5m + cache_write_1h, thinking, coalesce(cost, 0) / 1e9,"
@@ -226,7 +165,11 @@ def list_turns(db: apsw.Connection, conversation: str, limit: int) -> list[Turn]
         " WHERE conversation = ? ORDER BY row DESC LIMIT ?",
         (conversation, limit),
     )
-    turns = [Turn(*row)._replace(tools=row[10].split("\n") if row[10] else [], partial=bool(row[17])) for row in rows]
+    turns = []
+    for row in rows:
+        tools = row[10].split("\n") if row[10] else []
+        fields = (*row[:10], tools, *row[11:17], bool(row[17]), *row[18:24], 0)
+        turns.append((row[24], RequestRow(*fields)))
     return turns[::-1]
 
 
