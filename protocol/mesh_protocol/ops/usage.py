@@ -162,21 +162,10 @@ class RequestRow(Answer, frozen=True):
     stored_bytes: int
 
 
-class ConversationAnswer(Answer, frozen=True):
+class ConversationAnswer(ConversationRow, frozen=True):
     """A conversation as a tree: threads by agent and branch, and its newest requests, oldest of them first. The sums are
     the whole conversation's; `more` says that there are earlier requests."""
 
-    id: str
-    session: str
-    account: str
-    first_ms: int
-    last_ms: int
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    cache_write_tokens: int
-    cost_usd: float
     threads: list[ThreadRow]
     turns: list[RequestRow]
     more: bool
