@@ -71,6 +71,13 @@ class Home:
         """The newest messages of the person's inbox that one answer holds, oldest first."""
         return [row["message"] for row in self.json("inbox", "--all", "--limit", "100")["messages"]]
 
+    def unread_texts(self) -> list[str]:
+        """All that the person has not read, oldest first, in as many answers as it takes. Afterwards it is read."""
+        texts: list[str] = []
+        while page := self.json("inbox")["messages"]:
+            texts += [row["message"] for row in page]
+        return texts
+
 
 def is_gone(pid: int) -> bool:
     """Whether the process has ended. Not every init collects the orphans that it is given."""

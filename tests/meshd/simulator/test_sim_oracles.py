@@ -20,7 +20,8 @@ from sim.oracles import Promises
 from sim.run import require_sealed, run_seed
 from sim.story import Story
 
-SEEDS = 20
+SEEDS = 200
+"""How many are tried at most. What shows itself in one seed of twenty is found in time whatever else has changed."""
 LENGTH_S = 300.0
 
 
