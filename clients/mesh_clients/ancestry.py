@@ -29,6 +29,11 @@ def refusal(environ: Mapping[str, str], pid: int, proc: str = "/proc") -> str:
     return ""
 
 
+def is_below_agent(environ: Mapping[str, str], pid: int, proc: str = "/proc") -> bool:
+    """Whether an agent has `pid` run, as far as one that does not hide can be seen."""
+    return any(map(environ.get, AGENT_VARIABLES)) or any(is_agent(each, environ, proc) for each in ancestors(pid, proc))
+
+
 def ancestors(pid: int, proc: str = "/proc") -> Iterator[int]:
     """The parent of `pid`, its parent, and so on, as far as they can be seen."""
     for _ in range(MAX_ANCESTORS):

@@ -9,6 +9,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from client_kit.manager import Manager
+from client_kit.programs import mesh
 from client_kit.scripted import Scripted
 
 
@@ -32,3 +34,16 @@ def scripted(home: Path) -> Iterator[Scripted]:
     daemon = Scripted(home)
     yield daemon
     daemon.stop()
+
+
+@pytest.fixture
+def served(environ: dict, tmp_path: Path) -> Iterator[dict]:
+    """A person whose programs are those of `manager` alone; the daemon is stopped in the end."""
+    found = {**environ, "PATH": str(tmp_path / "bin")}
+    yield found
+    mesh(found, "down")
+
+
+@pytest.fixture
+def manager(served: dict, tmp_path: Path) -> Manager:
+    return Manager(tmp_path / "bin", tmp_path / ".config/systemd/user")

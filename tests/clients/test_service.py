@@ -6,139 +6,82 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from client_kit.manager import Manager, unit_name
 from client_kit.programs import mesh
 from mesh_clients.install import service
 
-STAND_IN = """\
-#!{python}
-import pathlib, shlex, subprocess, sys
-folder = pathlib.Path(__file__).parent
-words = sys.argv[1:]
-with (folder / "told").open("a") as told:
-    told.write(" ".join(words) + "\\n")
-if (folder / "refuses").exists() and (folder / "refuses").read_text() in words:
-    sys.exit("Failed to do it:\\n no bus")
-if "start" in words:
-    unit = pathlib.Path({units!r}, words[-1]).read_text()
-    lines = dict(line.split("=", 1) for line in unit.splitlines() if "=" in line)
-    environment = dict(item.split("=", 1) for item in shlex.split(lines.get("Environment", "")))
-    daemon = subprocess.Popen(
-        shlex.split(lines["ExecStart"]), env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL, start_new_session=True,
-    )
-    sys.exit(daemon.stdout.readline() != b"meshd ready\\n")
-"""
 
-
-class Manager:
-    """The stand-in `systemctl`; `told` is what it was told since it was last asked."""
-
-    def __init__(self, folder: Path, units: Path) -> None:
-        self.folder = folder
-        self.units = units
-        folder.mkdir()
-        tool = folder / "systemctl"
-        tool.write_text(STAND_IN.format(python=sys.executable, units=str(units)))
-        tool.chmod(0o755)
-
-    def told(self) -> list[str]:
-        log = self.folder / "told"
-        lines = log.read_text().splitlines() if log.exists() else []
-        log.unlink(missing_ok=True)
-        return lines
-
-    def refuse(self, word: str) -> None:
-        (self.folder / "refuses").write_text(word)
-
-
-@pytest.fixture
-def person(environ: dict, tmp_path: Path) -> Iterator[dict]:
-    found = {**environ, "PATH": str(tmp_path / "bin")}
-    yield found
-    mesh(found, "down")
-
-
-@pytest.fixture
-def manager(person: dict, tmp_path: Path) -> Manager:
-    return Manager(tmp_path / "bin", tmp_path / ".config/systemd/user")
-
-
-def unit_name(person: dict) -> str:
-    return service.find_service(person, person["MESH_HOME"], "linux").name
-
-
-def test_install_writes_the_unit_and_enables_it(person: dict, manager: Manager) -> None:
-    told = json.loads(mesh(person, "install", "--yes", "--json").stdout)
-    name = unit_name(person)
+def test_install_writes_the_unit_and_enables_it(served: dict, manager: Manager) -> None:
+    told = json.loads(mesh(served, "install", "--yes", "--json").stdout)
+    name = unit_name(served)
     assert told["service"] == str(manager.units / name)
     assert manager.told() == ["--user show-environment", "--user daemon-reload", f"--user enable {name}"]
-    assert mesh(person, "install", "--check").returncode == 0
-    assert not json.loads(mesh(person, "install", "--yes", "--json").stdout)["changed"]
+    assert mesh(served, "install", "--check").returncode == 0
+    assert not json.loads(mesh(served, "install", "--yes", "--json").stdout)["changed"]
     manager.told()
-    assert mesh(person, "uninstall", "--yes").returncode == 0
+    assert mesh(served, "uninstall", "--yes").returncode == 0
     assert manager.told() == [f"--user disable --now {name}", "--user daemon-reload"]
     assert not (manager.units / name).exists()
 
 
-def test_up_starts_the_installed_service(person: dict, manager: Manager) -> None:
-    mesh(person, "install", "--yes")
+def test_up_starts_the_installed_service(served: dict, manager: Manager) -> None:
+    mesh(served, "install", "--yes")
     manager.told()
-    ran = mesh(person, "up", "--json")
+    ran = mesh(served, "up", "--json")
     told = json.loads(ran.stdout)
-    assert (told["started"], told["service"], told["home"]) == (True, unit_name(person), person["MESH_HOME"])
-    assert manager.told() == [f"--user start {unit_name(person)}"]
-    again = json.loads(mesh(person, "up", "--json").stdout)
+    assert (told["started"], told["service"], told["home"]) == (True, unit_name(served), served["MESH_HOME"])
+    assert manager.told() == [f"--user start {unit_name(served)}"]
+    again = json.loads(mesh(served, "up", "--json").stdout)
     assert (again["started"], again["service"], again["pid"]) == (False, "", told["pid"])
     assert manager.told() == []
 
 
-def test_up_installs_the_service_where_it_is_asked_to_and_starts_through_it(person: dict, manager: Manager) -> None:
-    ran = mesh(person, "up", "--service")
-    name = unit_name(person)
+def test_up_installs_the_service_where_it_is_asked_to_and_starts_through_it(served: dict, manager: Manager) -> None:
+    ran = mesh(served, "up", "--service")
+    name = unit_name(served)
     assert (ran.returncode, ran.stderr) == (0, b"")
-    assert b"It is a service of yours and starts at login. mesh uninstall" in ran.stdout
+    assert b"It is a service of yours and starts at login. mesh up --no-service takes" in ran.stdout
     assert manager.told() == [
         "--user show-environment",
         "--user daemon-reload",
         f"--user enable {name}",
         f"--user start {name}",
     ]
-    assert b"mesh down && mesh up" in mesh(person, "up", "--service").stdout
+    assert b"mesh down && mesh up" in mesh(served, "up", "--service").stdout
     assert manager.told() == []
-    assert mesh(person, "uninstall", "--yes").returncode == 0
+    assert mesh(served, "uninstall", "--yes").returncode == 0
     assert not (manager.units / name).exists()
 
 
-def test_where_there_can_be_no_service_up_says_so_and_starts_nothing(person: dict, manager: Manager) -> None:
+def test_where_there_can_be_no_service_up_says_so_and_starts_nothing(served: dict, manager: Manager) -> None:
     manager.refuse("show-environment")
-    ran = mesh(person, "up", "--service")
+    ran = mesh(served, "up", "--service")
     assert ran.returncode == 2
     assert b"there can be no service; leave out --service" in ran.stderr
-    assert mesh(person, "status", "--no-start").returncode == 69
+    assert mesh(served, "status", "--no-start").returncode == 69
 
 
-def test_any_command_that_needs_a_daemon_starts_the_installed_service(person: dict, manager: Manager) -> None:
-    mesh(person, "install", "--yes")
+def test_any_command_that_needs_a_daemon_starts_the_installed_service(served: dict, manager: Manager) -> None:
+    mesh(served, "install", "--yes")
     manager.told()
-    assert mesh(person, "status", "--no-start").returncode == 69
+    assert mesh(served, "status", "--no-start").returncode == 69
     assert manager.told() == []
-    assert mesh(person, "status").returncode == 0
-    assert manager.told() == [f"--user start {unit_name(person)}"]
-    assert mesh(person, "status").returncode == 0
+    assert mesh(served, "status").returncode == 0
+    assert manager.told() == [f"--user start {unit_name(served)}"]
+    assert mesh(served, "status").returncode == 0
     assert manager.told() == []
 
 
-def test_an_mcp_server_starts_the_installed_service_of_its_own_home(person: dict, manager: Manager) -> None:
-    mesh(person, "install", "--yes")
+def test_an_mcp_server_starts_the_installed_service_of_its_own_home(served: dict, manager: Manager) -> None:
+    mesh(served, "install", "--yes")
     manager.told()
-    elsewhere = {name: value for name, value in person.items() if name != "MESH_HOME"}
-    assert start_at(elsewhere, person["MESH_HOME"]) == unit_name(person)
-    assert manager.told() == [f"--user start {unit_name(person)}"]
+    elsewhere = {name: value for name, value in served.items() if name != "MESH_HOME"}
+    assert start_at(elsewhere, served["MESH_HOME"]) == unit_name(served)
+    assert manager.told() == [f"--user start {unit_name(served)}"]
 
 
 def start_at(environ: dict, home: str) -> str:
@@ -148,46 +91,46 @@ def start_at(environ: dict, home: str) -> str:
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
 
 
-def test_a_service_that_ends_at_once_is_said_and_the_daemon_runs_without(person: dict, manager: Manager) -> None:
-    mesh(person, "install", "--yes")
+def test_a_service_that_ends_at_once_is_said_and_the_daemon_runs_without(served: dict, manager: Manager) -> None:
+    mesh(served, "install", "--yes")
     manager.refuse("start")
-    assert mesh(person, "status").returncode == 0
-    checks = json.loads(mesh(person, "doctor", "--json").stdout)["checks"]
+    assert mesh(served, "status").returncode == 0
+    checks = json.loads(mesh(served, "doctor", "--json").stdout)["checks"]
     assert "warn" in [check["ok"] for check in checks if check["name"] == "service"]
 
 
-def test_a_service_that_does_not_start_is_no_reason_to_have_no_daemon(person: dict, manager: Manager) -> None:
-    mesh(person, "install", "--yes")
+def test_a_service_that_does_not_start_is_no_reason_to_have_no_daemon(served: dict, manager: Manager) -> None:
+    mesh(served, "install", "--yes")
     manager.refuse("start")
-    ran = mesh(person, "up")
+    ran = mesh(served, "up")
     assert ran.returncode == 0
     assert b"Its service did not start it (Failed to do it: no bus); it runs without" in ran.stdout
 
 
-def test_no_service_is_installed_where_it_is_not_wanted(person: dict, manager: Manager) -> None:
-    told = json.loads(mesh(person, "install", "--yes", "--no-service", "--json").stdout)
+def test_no_service_is_installed_where_it_is_not_wanted(served: dict, manager: Manager) -> None:
+    told = json.loads(mesh(served, "install", "--yes", "--no-service", "--json").stdout)
     assert (told["service"], manager.told(), manager.units.exists()) == ("", [], False)
-    assert json.loads(mesh(person, "up", "--json").stdout)["service"] == ""
+    assert json.loads(mesh(served, "up", "--json").stdout)["service"] == ""
     assert manager.told() == []
 
 
 @pytest.mark.parametrize("word", ["show-environment", "enable"])
-def test_a_manager_that_refuses_leaves_no_unit_behind(person: dict, manager: Manager, word: str) -> None:
+def test_a_manager_that_refuses_leaves_no_unit_behind(served: dict, manager: Manager, word: str) -> None:
     manager.refuse(word)
-    ran = mesh(person, "install", "--yes")
+    ran = mesh(served, "install", "--yes")
     assert ran.returncode == 0
     assert b"Service: none, " in ran.stdout
     assert b"no bus" in ran.stdout
-    assert not (manager.units / unit_name(person)).exists()
+    assert not (manager.units / unit_name(served)).exists()
 
 
-def test_an_old_unit_is_written_anew(person: dict, manager: Manager) -> None:
-    mesh(person, "install", "--yes")
-    unit = manager.units / unit_name(person)
+def test_an_old_unit_is_written_anew(served: dict, manager: Manager) -> None:
+    mesh(served, "install", "--yes")
+    unit = manager.units / unit_name(served)
     written = unit.read_bytes()
     unit.write_bytes(written.replace(b"Type=notify", b"Type=simple"))
-    assert mesh(person, "install", "--check").returncode == 1
-    assert json.loads(mesh(person, "install", "--yes", "--json").stdout)["changed"]
+    assert mesh(served, "install", "--check").returncode == 1
+    assert json.loads(mesh(served, "install", "--yes", "--json").stdout)["changed"]
     assert unit.read_bytes() == written
 
 

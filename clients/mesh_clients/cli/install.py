@@ -7,7 +7,7 @@ from mesh_clients import thin
 from mesh_clients.build import BUILD
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.exits import finish
-from mesh_clients.install import changes, claude, programs, service
+from mesh_clients.install import changes, claude, programs, service, wish
 from mesh_clients.install.documents import read_document
 from mesh_clients.install.record import Record
 from mesh_clients.render import say, word
@@ -59,6 +59,10 @@ def run(called: Invocation) -> int:
             changes.install(target, place.home, place.record, change)
     trouble = service.install_service(place.service) if with_service else ""
     reason = reason or trouble
+    if called.params.get("no_service"):
+        wish.decline(os.environ)
+    elif not reason:
+        wish.accept(os.environ)
     notes = read_notes(place.paths)
     files: list[JsonValue] = [{"path": change.path, "changed": change.needed} for change in planned]
     answer: dict[str, JsonValue] = {

@@ -13,9 +13,26 @@ VERBS: "dict[str, tuple[str, str, tuple[str, ...], tuple[Row, ...]]]" = {
     ),
     "up": (
         "",
-        "Start the daemon and wait until it is ready.",
+        "Start the daemon and wait until it is ready. Where systemd or launchd is yours, it starts at login from then on.",
         (),
-        (("service", "--service", "on", (), False, "make it a service of yours first, which starts at login"),),
+        (
+            (
+                "service",
+                "--service",
+                "on",
+                (),
+                False,
+                "make it a service of yours first, or fail where there can be none",
+            ),
+            (
+                "no_service",
+                "--no-service",
+                "on",
+                (),
+                False,
+                "make it none, now and later; one that is there is removed",
+            ),
+        ),
     ),
     "down": ("daemon.stop", "Stop the daemon; what is queued stays and goes out at the next start.", (), ()),
     "version": ("", "Print the version.", (), ()),
@@ -58,7 +75,7 @@ VERBS: "dict[str, tuple[str, str, tuple[str, ...], tuple[Row, ...]]]" = {
         (),
         (
             ("yes", "--yes", "on", (), False, "change the files without asking"),
-            ("no_service", "--no-service", "on", (), False, "install no service: mesh up starts the daemon by itself"),
+            ("no_service", "--no-service", "on", (), False, "install no service: the daemon starts when it is needed"),
             ("check", "--check", "on", (), False, "change nothing; say what is installed, 1 if anything is missing"),
         ),
     ),

@@ -1,9 +1,11 @@
 """`mesh uninstall`: takes out what `mesh install` put in, and puts back what was there."""
 
+import os
+
 from mesh_clients.cli.install import Place, ask
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.exits import finish
-from mesh_clients.install import changes, service
+from mesh_clients.install import changes, service, wish
 from mesh_clients.render import say
 
 TYPE_CHECKING = False
@@ -27,6 +29,8 @@ def run(called: Invocation) -> int:
                 changes.uninstall(target, place.record, change)
             place.record.forget()
     said = service.remove_service(place.service) if with_service else ""
+    if with_service:
+        wish.decline(os.environ)
     files: list[JsonValue] = [{"path": change.path, "changed": change.needed} for change in planned]
     answer: dict[str, JsonValue] = {"changed": needed, "files": files, "notes": [said] if said else []}
     if not called.as_json:

@@ -1,9 +1,10 @@
-"""`mesh up`: starts the daemon, through the user's service manager where that is installed; or reports the one that runs.
+"""`mesh up`: starts the daemon, or reports the one that runs. Where the user has a service manager, it becomes a service first.
 
-With `--service` it is installed there first.
+`--service` fails where there can be none; `--no-service` installs none, now and later.
 """
 
 import os
+from typing import NamedTuple
 
 from mesh_clients import thin
 from mesh_clients.cli.invocation import Invocation
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 
 
 def run(called: Invocation) -> int:
-    running = is_running()
-    if not running and not called.line.start:
+    if called.params.get("service") and called.params.get("no_service"):
+        raise MeshError("bad_request", what="--service or --no-service, not both")
+    if not called.line.start and not is_running():
         raise MeshError("bad_request", what="up starts the daemon: leave out --no-start")
-    if called.params.get("service"):
-        add_service()
+    added = add_service(called)
+    running = is_running()
     started = None if running else start()
     status = called.call({}, method="daemon.status")
     answer: dict[str, JsonValue] = {
@@ -38,24 +40,44 @@ def run(called: Invocation) -> int:
         say(f"meshd {word(answer, 'version')} {said}: pid {pid}, home {home}")
         if started is not None and started.trouble:
             say(f"Its service did not start it ({started.trouble}); it runs without. See mesh doctor")
-        if called.params.get("service"):
+        if added.trouble:
+            say(added.trouble)
+        if added.is_there:
             now = "; the one that runs does so without: mesh down && mesh up" if running else ""
-            say(f"It is a service of yours and starts at login{now}. mesh uninstall takes that back")
+            say(f"It is a service of yours and starts at login{now}. mesh up --no-service takes that back")
         if answer["state"] == "locked":
             say("Its keys are locked: mesh unlock")
     return finish(answer, as_json=called.as_json)
 
 
-def add_service() -> None:
-    """Raises `MeshError` where there can be none."""
-    from mesh_clients.install import programs, service
+class Added(NamedTuple):
+    """What became of the service. `is_there`: to be said, because it was asked for or is new; `trouble`: a sentence on what
+    the service manager did not do."""
+
+    is_there: bool = False
+    trouble: str = ""
+
+
+def add_service(called: Invocation) -> Added:
+    """Raises `MeshError` where one is asked for and there can be none."""
+    from mesh_clients.install import programs, service, wish
 
     found = service.find_service(os.environ, programs.own_home(os.environ))
-    if found.is_there and found.is_current:
-        return
-    reason = service.why_not(found) or service.install_service(found)
-    if reason:
-        raise MeshError("bad_request", what=f"{reason}: there can be no service; leave out --service")
+    if called.params.get("no_service"):
+        said = service.remove_service(found) if found.is_there else ""
+        wish.decline(os.environ)
+        return Added(trouble=f"Its service was removed, but: {said}" if said else "")
+    if not called.params.get("service"):
+        if not wish.is_wanted(os.environ, found):
+            return Added()
+        said = service.install_service(found)
+        return Added(not said, f"It was not made a service ({said}). mesh up --no-service stops trying" if said else "")
+    if not (found.is_there and found.is_current):
+        reason = service.why_not(found) or service.install_service(found)
+        if reason:
+            raise MeshError("bad_request", what=f"{reason}: there can be no service; leave out --service")
+    wish.accept(os.environ)
+    return Added(is_there=True)
 
 
 def start() -> "Start":
