@@ -9,9 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from client_kit.manager import Manager
 from client_kit.programs import mesh
 from client_kit.scripted import Scripted
+from client_kit.systemctl import Manager
 
 
 @pytest.fixture

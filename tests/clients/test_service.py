@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from client_kit.manager import Manager, unit_name
 from client_kit.programs import mesh
+from client_kit.systemctl import Manager, unit_name
 from mesh_clients.install import service
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from client_kit.manager import Manager, unit_name
 from client_kit.programs import mesh
+from client_kit.systemctl import Manager, unit_name
 
 OWN = ".local/share/meshd"
 
