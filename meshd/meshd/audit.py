@@ -7,6 +7,7 @@ was cut off (crypto design 2.15).
 
 import errno
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -72,6 +73,8 @@ class Audit:
         self._newest: Entry | None = None
         self._copied: Entry | None = None
         self._copying = trio.Lock()
+        self._opening: Pending[Entry] | None = None
+        """The first entry of all, whose copy is there before it is."""
         self.under_way: set[int] = set()
         """Numbers of the first entries of what goes on now."""
 
@@ -84,7 +87,7 @@ class Audit:
             first = kept or write_entry(node.key, None, store.opening(FIRST, node.now(), node.generation, ""))
             self._newest = first
             self._put_copy(first)
-            node.db.submit(lambda tx: store.insert(tx, first))
+            self._opening = node.db.submit(lambda tx: store.insert(tx, first))
             self._known = first.known
         elif kept is None or store.hash_of(node.db.reader, kept.seq) != kept.known.hash:
             log.error("the audit was cut off or changed while the daemon did not run: see mesh audit verify")
@@ -202,8 +205,18 @@ class Audit:
             return Broken(walk.count + 1, f"it is missing, and {through + 1} comes next"), walk.since_ms
         return None, walk.since_ms
 
+    async def opened(self) -> None:
+        """Wait until the first entry is on the disk, or had no room there: until then the log is behind its copy."""
+        if self._opening is not None:
+            with suppress(MeshError):
+                await self._opening.wait()
+            self._opening = None
+
     def judge_tail(self) -> int:
-        """Verify the newest entries and the copy; how many entries were written in all. Raises Broken."""
+        """Verify the newest entries and the copy; how many entries were written in all. Raises Broken.
+
+        The log has to be `opened`.
+        """
         rows = store.read_before(self._node.db.reader, MAX_INT, TAIL + 1)[::-1]
         kept = self.read_copy()
         noted = store.read_gap(self._node.db.reader)
@@ -249,6 +262,7 @@ class Audit:
     async def verify(self) -> Walk:
         """Read all of it. Raises Broken at the first entry that is not what was written."""
         node = self._node
+        await self.opened()
         await self._copying.acquire()  # a copy that is being replaced is behind what is committed, never ahead
         try:
             walk = Walk(node.device, self.read_copy())

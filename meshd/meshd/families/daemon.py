@@ -94,6 +94,8 @@ def _mesh_status(call: Call, mesh: Mesh) -> MeshStatus:
 
 @handles(Doctor)
 async def doctor(call: Call, request: Doctor) -> DoctorAnswer:
+    if not call.app.locked:
+        await call.app.audit.opened()
     return DoctorAnswer(checks=examine(call.app))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import apsw
 import pytest
 import trio
+import trio.testing
 
 from mesh_protocol.op import Answer, Request, Tier
 from mesh_protocol.ops.meshes import New
@@ -298,3 +299,23 @@ async def test_a_list_is_cut_by_number_and_by_time(world: World) -> None:
     assert recent["more"] is False
     assert len((await ann.call("audit.list", since="1d"))["rows"]) == 5
     assert await ann.refusal("audit.list", since="soon") == "bad_request"
+
+
+async def test_who_asks_while_the_first_entry_is_being_written_hears_of_no_missing_end(world: World) -> None:
+    ann = await world.machine("ann")
+    change_file(ann, "DELETE FROM audit")
+    (ann.paths.keys / COPY_NAME).unlink()
+    heard: list[object] = []
+
+    async def ask(method: str) -> None:
+        heard.append(await ann.call(method))
+
+    async with trio.open_nursery() as nursery:
+        ann.disk.hold()
+        ann.app.audit.restore()
+        nursery.start_soon(ask, "daemon.doctor")
+        nursery.start_soon(ask, "audit.verify")
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard == []
+        ann.disk.release()
+    assert "bad" not in str(heard)
