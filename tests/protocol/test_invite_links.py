@@ -55,6 +55,25 @@ def test_a_huge_or_odd_text_is_refused_at_once(text):
         parse_link(text)
 
 
+@pytest.mark.parametrize("inviter", ["cafe\u0301", "a b", "x" * 200])
+def test_a_link_names_its_maker_as_names_are_written(inviter):
+    with pytest.raises(BadEncoding):
+        replace(HERE.link, inviter=inviter)
+
+
+@pytest.mark.parametrize("part", ["b=%ff", "b=wss%3A%2F%2Fb&f=%ff"])
+def test_what_is_no_text_names_neither_a_broker_nor_a_maker(part):
+    text = HERE.link.url()
+    start, _, rest = text.partition("b=")
+    with pytest.raises(BadEncoding, match="ask for a new link"):
+        parse_link(f"{start}{part}#{rest.partition('#')[2]}")
+
+
+def test_a_needless_spelling_is_an_altered_link():
+    with pytest.raises(BadEncoding, match="was altered"):
+        parse_link(HERE.link.url().replace("%3A", "%3a", 1))
+
+
 def test_a_refusal_does_not_repeat_the_secret():
     text = HERE.link.url()
     with pytest.raises(BadEncoding) as raised:
