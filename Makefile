@@ -42,7 +42,7 @@ demo: $(STAMP)
 PROVEN := protocol/mesh_protocol/*.py,protocol/mesh_protocol/wire/*.py
 DECLARED := */op.py,*/registry.py,*/broker_api.py,*/broker_meeting.py,*/crashpoints.py
 
-# The tests that start whole programs come last, two at a time: each waits for its own programs most of its life.
+# The tests that start whole programs come last, three at a time: each waits for its own programs most of its life.
 # Only where every branch must be taken is coverage measured: it doubles the time of what it watches.
 test: $(STAMP)
 	@$(RUN) -m coverage erase
@@ -52,14 +52,14 @@ test: $(STAMP)
 	echo "branches of cryptography, codec and chain:"; \
 	$(RUN) -m coverage report --include='$(PROVEN)' --omit='$(DECLARED)' --precision=2 --fail-under=100 || failed=1; \
 	$(RUN) -m pytest -n auto --dist worksteal --ignore=tests/e2e --ignore=tests/protocol || failed=1; \
-	$(RUN) -m pytest -n 2 --dist worksteal tests/e2e || failed=1; \
+	$(RUN) -m pytest -n 3 --dist worksteal tests/e2e || failed=1; \
 	exit $$failed
 
 coverage: $(STAMP)
 	@$(RUN) -m coverage erase
 	@failed=0; \
 	$(RUN) -m coverage run -m pytest -n auto --dist worksteal --ignore=tests/e2e || failed=1; \
-	$(RUN) -m coverage run -m pytest -n 2 --dist worksteal tests/e2e || failed=1; \
+	$(RUN) -m coverage run -m pytest -n 3 --dist worksteal tests/e2e || failed=1; \
 	$(RUN) -m coverage combine --quiet && $(RUN) -m coverage report || failed=1; \
 	exit $$failed
 
