@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Final
+from typing import Any, Final
 
 import hypothesis
 import pytest
@@ -63,7 +63,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What the tests do without a fault: CPU seconds of each that enters the module, and the functions it enters."""
+    """What the tests do without a fault: the functions of the module that each enters, and the CPU seconds of every test."""
 
     seconds: Mapping[str, float]
     functions: Mapping[str, frozenset[str]]
@@ -103,11 +103,9 @@ class Session:
         """The verdicts of the mutants that can be put in here go to the file `told`, as JSON."""
         items = {item.nodeid: item for item in session.items}
         notes = self.told.with_suffix(".baseline")
-        status = run_forked(lambda: measure(list(items.values()), self.target.path, notes))
-        if status != SURVIVED:
-            raise pytest.UsageError(f"the suite of {self.target.name} fails without any fault")
-        raw = json.loads(notes.read_text())
-        baseline = Baseline(raw["seconds"], {name: frozenset(each) for name, each in raw["functions"].items()})
+        functions = self._ask(notes, lambda: watch_items(list(items.values()), self.target.path, notes))
+        seconds = self._ask(notes, lambda: time_items(list(items.values()), notes))
+        baseline = Baseline(seconds, {name: frozenset(each) for name, each in functions.items()})
         module = sys.modules[self.target.name]
         verdicts: dict[int, str] = {}
         for mutant in self.mutants:
@@ -119,6 +117,13 @@ class Session:
             verdicts[mutant.number] = self._judge(found, code, chosen)
         self.told.write_text(json.dumps({"seconds": sum(baseline.seconds.values()), "verdicts": verdicts}))
         return True
+
+    def _ask(self, notes: Path, work: Callable[[], int]) -> dict[str, Any]:
+        """What `work` wrote to `notes`, in a fork."""
+        if run_forked(work) != SURVIVED:
+            raise pytest.UsageError(f"the suite of {self.target.name} fails without any fault")
+        told: dict[str, Any] = json.loads(notes.read_text())
+        return told
 
     def _judge(self, function: FunctionType, code: CodeType, items: Sequence[pytest.Item]) -> str:
         if not items:
@@ -152,17 +157,16 @@ def chosen_tests(baseline: Baseline, function: str) -> list[str]:
     return sorted(names, key=lambda name: baseline.seconds[name])
 
 
-def run_items(items: Sequence[pytest.Item]) -> int:
-    """KILLED at the first test that fails."""
-    for item, following in zip(items, [*items[1:], None], strict=True):
+def run_items(items: Sequence[pytest.Item], last: pytest.Item | None = None) -> int:
+    """KILLED at the first test that fails. After them comes `last`, if anything does."""
+    for item, following in zip(items, [*items[1:], last], strict=True):
         if any(report.failed for report in runtestprotocol(item, log=False, nextitem=following)):
             return KILLED
     return SURVIVED
 
 
-def measure(items: Sequence[pytest.Item], path: Path, notes: Path) -> int:
-    """Write the baseline of `items` to `notes`."""
-    seconds: dict[str, float] = {}
+def watch_items(items: Sequence[pytest.Item], path: Path, notes: Path) -> int:
+    """Write to `notes` the functions of the module at `path` that each of `items` enters, where it enters any."""
     functions: dict[str, list[str]] = {}
     watched, entered = str(path), set[str]()
 
@@ -173,16 +177,27 @@ def measure(items: Sequence[pytest.Item], path: Path, notes: Path) -> int:
 
     for item, following in zip(items, [*items[1:], None], strict=True):
         entered.clear()
-        began = time.process_time()
         sys.settrace(watch)
-        reports = runtestprotocol(item, log=False, nextitem=following)
+        status = run_items([item], following)
         sys.settrace(None)
-        if any(report.failed for report in reports):
-            return KILLED
+        if status != SURVIVED:
+            return status
         if entered:
-            seconds[item.nodeid] = time.process_time() - began
             functions[item.nodeid] = sorted(entered)
-    notes.write_text(json.dumps({"seconds": seconds, "functions": functions}))
+    notes.write_text(json.dumps(functions))
+    return SURVIVED
+
+
+def time_items(items: Sequence[pytest.Item], notes: Path) -> int:
+    """Write to `notes` the CPU seconds of each of `items`. Nothing watches them: that would cost as much again."""
+    seconds: dict[str, float] = {}
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        began = time.process_time()
+        status = run_items([item], following)
+        seconds[item.nodeid] = time.process_time() - began
+        if status != SURVIVED:
+            return status
+    notes.write_text(json.dumps(seconds))
     return SURVIVED
 
 

@@ -11,13 +11,21 @@ V: Final = "tests/vectors/test_"
 FROZEN: Final = f"{V}frozen_vectors.py"
 MEMBERSHIP: Final = f"{V}membership_vectors.py"
 LIMITS: Final = f"{P}frozen_limits.py"
-CHAIN: Final = (
+RULES: Final = (
+    LIMITS,
+    f"{P}chain_edges.py",
+    f"{P}members.py",
+    f"{P}removals.py",
+    f"{P}rights.py",
+    FROZEN,
+    MEMBERSHIP,
+)
+RECORDS: Final = (
     LIMITS,
     f"{P}chain_edges.py",
     f"{P}chain_records.py",
     f"{P}members.py",
     f"{P}removals.py",
-    f"{P}rights.py",
     FROZEN,
     MEMBERSHIP,
 )
@@ -65,15 +73,15 @@ SUITES: Final[Mapping[str, tuple[str, ...]]] = {
     "linking": (LIMITS, f"{P}linking.py", MEMBERSHIP),
     "words": (LIMITS, f"{P}linking.py", MEMBERSHIP),
     "rights": (LIMITS, f"{P}rights.py", MEMBERSHIP),
-    "chain": CHAIN,
-    "chain_bodies": CHAIN,
-    "chain_changes": CHAIN,
-    "chain_fields": CHAIN,
-    "chain_draft": CHAIN,
-    "chain_rules": CHAIN,
-    "chain_removals": CHAIN,
-    "chain_state": CHAIN,
-    "members": CHAIN,
+    "chain": RECORDS,
+    "chain_bodies": RECORDS,
+    "chain_changes": RECORDS,
+    "chain_fields": RECORDS,
+    "chain_draft": RULES,
+    "chain_rules": RULES,
+    "chain_removals": RULES,
+    "chain_state": RULES,
+    "members": RULES,
     "forks": (LIMITS, f"{P}chain_edges.py", f"{P}forks.py", MEMBERSHIP),
     "wire.codec": (LIMITS, f"{W}codec.py", f"{W}wire_vectors.py"),
     "wire.errors": (

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from mesh_clients import ancestry, thin
+from mesh_clients.holder import find_holder
 
 HOLD_MS = 10_000
 """A start that failed is not tried again for so long."""
@@ -19,6 +20,7 @@ AGAIN = 0.1
 LOG_BYTES = 10 * 1024 * 1024
 REASON_BYTES = 4096
 ALREADY_RUNNING = 75
+ANEW = "mesh down && mesh up"
 NAMES = ("PATH", "HOME", "LANG", "TZ")
 PREFIXES = ("XDG_", "MESH_", "SSL_")
 SESSION_ONLY = ("MESH_SESSION_FILE",)
@@ -206,8 +208,21 @@ def run_until_ready(command: tuple[str, ...], environ: dict[str, str], data: byt
             if status != ALREADY_RUNNING:
                 raise NotStarted(read_reason(data, start) or f"it ended at once with status {status}")
             time.sleep(AGAIN)
+            if has_found_way(data, deadline):
+                return
     finally:
         os.close(log)
+
+
+def has_found_way(data: bytes, deadline: float) -> bool:
+    """Wait until the daemon that holds the home answers, or holds it no more; whether it answers. Raises `NotStarted`."""
+    while pid := find_holder(data):
+        if answers(data):
+            return True
+        if time.monotonic() > deadline:
+            raise NotStarted(f"pid {pid} holds this home and nobody can connect to it: {ANEW}")
+        time.sleep(AGAIN)
+    return False
 
 
 def run_once(command: tuple[str, ...], environ: dict[str, str], log: int, data: bytes, deadline: float) -> int | None:

@@ -76,6 +76,8 @@ class Mesh:
     link: LinkState = LinkState.OFFLINE
     link_since_ms: int = 0
     link_why: str = ""
+    turned_out: bool = False
+    """The broker said last that this machine is not in the mesh, whose chain lists it here."""
     names: dict[MemberId, str] = field(default_factory=dict)
     former_names: dict[MemberId, str] = field(default_factory=dict)
     """Of those who were removed: what they wrote is still shown under them."""

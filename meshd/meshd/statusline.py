@@ -66,6 +66,7 @@ def _mesh_parts(app: "App", asked: Asked, layout: str) -> Iterator[Part]:
         return
     if not app.node.meshes:
         yield Part(100, ("mesh: none yet (mesh new NAME)", "no mesh yet"))
+        yield from _budget_parts(app)
         return
     mesh = app.sessions.mesh_of(asked.session) if asked.session is not None else app.node.find_mesh("")
     if mesh is None:
@@ -139,9 +140,7 @@ def _waiting_parts(app: "App", asked: Asked, layout: str) -> Iterator[Part]:
     if asking:
         verb = "asks" if asking == 1 else "ask"
         yield Part(88, (f"{asking} {verb} to join (mesh invites)", f"{asking} {verb} to join", f"{asking} to let in"))
-    asked_for = len(app.proxy.asks())
-    if asked_for:
-        yield Part(88, (f"{asked_for} over budget (mesh budget)", f"{asked_for} over budget"))
+    yield from _budget_parts(app)
     held = count_held(reader)
     if held:
         yield Part(80, (f"{held} held (mesh held)", f"{held} held") if layout == "full" else (f"{held} held",))
@@ -151,6 +150,13 @@ def _waiting_parts(app: "App", asked: Asked, layout: str) -> Iterator[Part]:
     here = count_unshown(reader, asked.session.key) if asked.session is not None else 0
     if here:
         yield Part(84, (f"{here} for this session", f"{here} here") if layout == "full" else (f"{here} here",))
+
+
+def _budget_parts(app: "App") -> Iterator[Part]:
+    """Who waits because one of the person's budgets is used up: the proxy needs no mesh."""
+    asking = len(app.proxy.asks())
+    if asking:
+        yield Part(88, (f"{asking} over budget (mesh budget)", f"{asking} over budget"))
 
 
 def _waiting_sessions(app: "App", own: Session | None) -> Iterator[str]:

@@ -8,6 +8,7 @@ member or the recovery key has signed in for him (crypto design 2.4): until some
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from mesh_protocol.chain_state import ChainState
 from mesh_protocol.ids import DeviceId, MemberId, MeshId
 from mesh_protocol.names import compare_form
 from mesh_protocol.wire.errors import MeshError
@@ -92,11 +93,13 @@ class Pins:
         if pin is None:
             return [KeyChange(each, True, devices[each].added_seq) for each in vouched_by_others(mesh, member)]
         active = mesh.state.active_devices(member)
-        came = [KeyChange(each, True, devices[each].added_seq) for each in active if each not in pin.devices]
+        # Of another member under that name nothing was compared, also where he brings the same key.
+        kept = pin.devices if pin.member == member else ()
+        came = [KeyChange(each, True, devices[each].added_seq) for each in active if each not in kept]
         gone = [
-            KeyChange(each, False, found.ended_seq)
+            KeyChange(each, False, seq)
             for each in pin.devices
-            if each not in active and (found := devices.get(each)) is not None
+            if (each not in active or each not in kept) and (seq := _ended(mesh.state, each, pin.member))
         ]
         return sorted([*came, *gone], key=lambda change: change.seq)
 
@@ -109,6 +112,14 @@ class Pins:
             named = not many or compare_form(recipient.to) in wanted
             if named and self.standing(mesh, recipient.member) == CHANGED:
                 raise MeshError("peer_changed", peer=mesh.name_of(recipient.member), mesh=mesh.slug)
+
+
+def _ended(state: ChainState, device: DeviceId, member: MemberId) -> int:
+    """The record by which a member's device went; 0 where the chain knows of none, as after a resolve that cut him off."""
+    listed, former = state.devices.get(device), state.former.get(member)
+    if listed is not None and listed.member_id == member:
+        return listed.ended_seq
+    return former.removed_seq if former is not None else 0
 
 
 def vouched_by_others(mesh: Mesh, member_id: MemberId) -> list[DeviceId]:

@@ -59,7 +59,9 @@ def why_here(mesh: Mesh) -> Why | None:
     if mesh.link is LinkState.REFUSED:
         return Why("refused", f"the broker does not serve this mesh: {mesh.link_why or 'see mesh doctor'}")
     if mesh.link is not LinkState.ONLINE:
-        return Why("offline", f"the broker cannot be reached: {mesh.link_why or 'not connected yet'}")
+        if not mesh.link_why:
+            return Why("offline", "the broker has not answered yet: this machine is connecting to it")
+        return Why("offline", f"the broker cannot be reached: {mesh.link_why}")
     return None
 
 

@@ -202,3 +202,22 @@ def test_an_empty_list_is_said_in_words(scripted: Scripted, environ: dict) -> No
     scripted.on_request["mesh.list"] = result({"meshes": []})
     scripted.start()
     assert mesh(environ, "list").stdout == b"no meshes\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "method", "rows", "said"),
+    [
+        (["held"], "trust.held", "held", "nothing is held"),
+        (["trust", "list"], "trust.list", "peers", "nobody's messages are held or refused"),
+        (["group", "list"], "group.list", "members", "no session is in a group"),
+        (["audit"], "audit.list", "rows", "no entries"),
+        (["member", "removals"], "member.removals", "removals", "nobody was taken out"),
+    ],
+)
+def test_an_empty_list_of_something_is_not_called_by_its_fields_name(
+    scripted: Scripted, environ: dict, words: list[str], method: str, rows: str, said: str
+) -> None:
+    scripted.on_request[method] = result({rows: []}, f"{rows}[].message" if rows == "held" else "")
+    scripted.start()
+    done = mesh(environ, *words)
+    assert (done.stdout.decode(), done.stderr) == (f"{said}\n", b"")

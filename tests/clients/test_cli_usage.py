@@ -58,7 +58,7 @@ def test_the_table_fits_eighty_columns(capsys: pytest.CaptureFixture[str]) -> No
     assert "…" in lines[2]
     assert "(none)" in lines[3]
     assert lines[5].startswith("total")
-    assert "7 more groups" in "\n".join(lines)
+    assert "7 groups more" in "\n".join(lines)
     assert "3 requests whose use could not be read" in "\n".join(lines)
 
 
@@ -68,6 +68,49 @@ def test_a_window_that_runs_out_is_said(capsys: pytest.CaptureFixture[str]) -> N
     out = capsys.readouterr().out
     assert "window 5h: 93% used: it runs out soon" in out
     assert "window 7d: 20% used\n" in out
+
+
+def test_windows_of_two_accounts_are_told_apart_with_what_went_through_here(capsys: pytest.CaptureFixture[str]) -> None:
+    until = 1_800_000_000_000
+    windows = [
+        {"account": "ann" * 20, "window": "5h", "used": 1.02, "until_ms": until, "requests": 3, "cost_usd": 12_345.6},
+        {
+            "account": "bob",
+            "window": "5h",
+            "used": 0.1,
+            "until_ms": until,
+            "requests": 2,
+            "tokens": 1_500,
+            "cost_usd": 0.0,
+        },
+        {"account": "ann" * 20, "window": "7d", "used": 0.3, "until_ms": 0, "requests": 0},
+    ]
+    usage.print_usage({"requests": 0, "windows": [*windows]}, [])
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert lines[0].startswith("account annann")
+    assert lines[1].startswith("  window 5h: 102% used, $12345.60 here, anew ")
+    assert lines[1].endswith(": it is used up")
+    assert lines[2] == "  window 7d: 30% used"
+    assert lines[3] == "account bob"
+    assert lines[4].startswith("  window 5h: 10% used, 1500 tokens here, anew ")
+    assert max(map(len, lines)) <= 80
+
+
+def test_nothing_since_a_day_is_not_nothing_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    usage.print_usage({"requests": 0, "since": "2026-11-22"}, [])
+    assert capsys.readouterr().out == "nothing was recorded since 2026-11-22\n"
+
+
+def test_what_has_no_price_costs_no_number_and_is_charted_by_its_tokens(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{**ROW, "key": key, "cost_usd": 0.0, "unpriced": 9, "input_tokens": 1} for key in ("one", "two")]
+    rows[1] |= {"cache_read_tokens": 0, "cache_write_tokens": 0, "output_tokens": 0}
+    usage.print_usage({**ROW, "cost_usd": 0.0, "unpriced": 1, "by": "model", "more": 1}, [*rows])
+    lines = capsys.readouterr().out.splitlines()
+    assert "$" not in "".join(lines)
+    assert lines[1].endswith("?  ########")
+    assert "#" not in lines[2]
+    assert "1 request without a price here, not in the cost" in lines
+    assert "1 group more in the total alone (--limit shows them)" in lines
 
 
 def test_values_are_separated_by_commas_and_none_is_a_formula(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +142,36 @@ def test_each_agent_stands_below_the_one_that_started_it() -> None:
     assert names.index("    a2/main") == names.index("  a1/main") + 1
     assert "  b/main" in names
     assert len(names) == len(threads)
+
+
+def test_each_branch_stands_below_the_one_that_it_leaves() -> None:
+    threads = [
+        thread("", ""),
+        thread("", "", "branch_1", origin=3, origin_branch="main"),
+        thread("a1", "", "compact_1", origin=9, origin_branch="main"),
+        thread("", "", "root_1"),
+        thread("", "", "branch_2", origin=5, origin_branch="branch_1"),
+        thread("", "", "lost", origin=7, origin_branch="forgotten"),
+        thread("", "", "loop", origin=8, origin_branch="loop"),
+        thread("a1", ""),
+    ]
+    ordered = conversations.in_order([*threads])  # type: ignore[list-item]
+    assert [conversations.tree_name(row, ordered) for row in ordered] == [
+        "main",
+        "  branch_1 from 3",
+        "    branch_2 from 5",
+        "root_1",
+        "lost from 7",
+        "loop from 8",
+        "  a1/main",
+        "    a1/compact_1 from 9",
+    ]
+
+
+def test_branches_that_lead_to_each_other_are_all_shown() -> None:
+    threads = [thread("", "", one, origin=1, origin_branch=other) for one, other in (("x", "y"), ("y", "x"))]
+    ordered = conversations.in_order([*threads])  # type: ignore[list-item]
+    assert len([conversations.tree_name(row, ordered) for row in ordered]) == 2
 
 
 def test_a_conversation_is_shown_with_its_sums(capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,4 +206,5 @@ def test_only_what_a_shell_takes_as_it_is_is_printed_as_a_command(capsys: pytest
 
 def test_an_amount_is_shown_in_its_unit() -> None:
     assert amount({"unit": "usd", "spent": 1.5}, "spent") == "$1.50"
+    assert amount({"unit": "usd", "limit": 0.001}, "limit") == "$0.0010"
     assert amount({"unit": "tokens", "spent": 1500.0}, "spent") == "1500 tokens"

@@ -104,6 +104,9 @@ def test_a_home_inside_the_project_is_not_used(environ: dict, home: Path) -> Non
     environ["CLAUDE_PROJECT_DIR"] = str(home)
     ((verdict, text, _),) = found(environ, "files", "--no-start")
     assert (verdict, "inside this session's project" in text) == ("bad", True)
+    assert found(environ, "daemon")[0][2] == "unset MESH_HOME, or set it to a folder of yours", (
+        "mesh up would not mend it"
+    )
 
 
 def test_a_socket_that_others_may_use_is_told(environ: dict, daemon: Scripted) -> None:
@@ -117,7 +120,7 @@ def test_a_dead_socket_a_file_in_its_place_and_none_are_told_apart(environ: dict
     (home / "run").mkdir()
     path = home / "run/sock"
     (home / "run/where").write_text(f"{path}\n")
-    assert found(environ, "socket", "--no-start")[0][1] == f"{path} is gone"
+    assert found(environ, "socket", "--no-start")[0][1] == f"{path} is not there: no daemon runs"
     path.write_text("")
     path.chmod(0o600)
     assert found(environ, "socket", "--no-start")[0][1:] == (f"{path} is no socket", f"rm {path}; then mesh up")

@@ -213,7 +213,9 @@ def test_however_much_is_going_on_it_fits_one_screen(count: int, columns: int, s
         ({"online": 1}, "online"),
         ({"state": "pending", "waiting_for": "a member who may let this machine in"}, "not let in yet"),
         ({"state": "failed", "trouble": "invite_used"}, "not joined: invite_used"),
-        ({"link": "connecting"}, "connecting (mesh doctor): no broker yet"),
+        ({"link": "offline", "trouble": "refused"}, "offline (mesh doctor): refused"),
+        ({"link": "connecting"}, "connecting, its broker has not answered yet"),
+        ({"link": "greeting"}, "connecting, its broker has not answered yet"),
         ({"trouble": "the broker serves an older history"}, "see mesh doctor: the broker serves an older history"),
     ],
 )

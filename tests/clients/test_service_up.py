@@ -96,3 +96,23 @@ def test_both_at_once_is_refused(owner: dict, manager: Manager) -> None:
     ran = mesh(owner, "up", "--service", "--no-service")
     assert (ran.returncode, manager.told()) == (2, [])
     assert b"--service or --no-service, not both" in ran.stderr
+
+
+def test_where_no_unit_can_be_written_the_daemon_runs_without(owner: dict, manager: Manager, tmp_path: Path) -> None:
+    (tmp_path / ".config").write_text("a file where the folder belongs")
+    ran = mesh(owner, "up")
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert b" started: pid " in ran.stdout
+    assert b"It was not made a service (" in ran.stdout
+    assert b"meshd.service cannot be written: Not a directory)" in ran.stdout
+    ran = mesh(owner, "up", "--service")
+    assert (ran.returncode, b"cannot be written" in ran.stderr) == (2, True)
+
+
+def test_a_person_without_a_home_is_told_so(owner: dict, manager: Manager) -> None:
+    del owner["HOME"]
+    for flags in ([], ["--service"], ["--no-service"]):
+        ran = mesh(owner, "up", *flags)
+        assert (ran.returncode, ran.stderr) == (69, b"mesh up: no daemon runs: neither MESH_HOME nor HOME is set\n")
+    assert mesh(owner, "down").stderr == b"mesh down: no daemon runs: neither MESH_HOME nor HOME is set\n"
+    assert manager.told() == []

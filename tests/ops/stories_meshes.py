@@ -95,6 +95,8 @@ async def joining_by_a_link(world: World) -> None:
     joined = await bob.call("mesh.join", url=await world.invite(ann), me="bob")
     assert (joined["mesh"], joined["me"], joined["state"]) == ("team", "bob", "joined")
     assert joined["id"] == ann.mesh().id.hex()
+    there = {row["to"]: row["online"] for row in (await bob.call("peer.list"))["peers"]}
+    assert there == {"ann": True, "bob": True}, "who has just let him in is not called away"
     await ann.until_knows("bob")
 
 

@@ -1,5 +1,6 @@
 """The tool that puts faults into our own modules: it makes the faults it says, notices what is noticed, and knows every module."""
 
+import json
 import re
 import subprocess
 import sys
@@ -87,6 +88,33 @@ def test_every_module_of_cryptography_codec_and_chain_has_a_suite_that_is_there(
 def run(*arguments):
     command = [sys.executable, "-W", "error", str(ROOT / "tools/run_mutation.py"), "--processes", "1", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, stdin=subprocess.DEVNULL)
+
+
+def test_the_seconds_are_of_the_whole_suite_and_of_nothing_that_watches_it(tmp_path):
+    """What enters which function is watched in another go, which may cost twice as much."""
+    (tmp_path / "boxes.py").write_text("def box():\n    return 4\n")
+    watched = tmp_path / "watched"
+    (tmp_path / "test_boxes.py").write_text(
+        "import sys\nfrom boxes import box\n\n"
+        f"def test_a_box():\n    open({str(watched)!r}, 'a').write(f'{{sys.gettrace() is not None}} ')\n"
+        "    assert box() == 4\n\n"
+        "def test_without_a_box():\n    pass\n"
+    )
+    script = f"""
+import sys
+sys.path[:0] = [{str(ROOT / "tools")!r}, {str(tmp_path)!r}]
+from pathlib import Path
+import pytest
+from mutation_session import Session, Target
+target = Target("boxes", Path({str(tmp_path / "boxes.py")!r}), ({str(tmp_path / "test_boxes.py")!r},))
+notes = Path({str(tmp_path / "told.json")!r})
+raise SystemExit(pytest.main(target.arguments, plugins=[Session(target, [], notes)]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert watched.read_text() == "True False "
+    timed = json.loads((tmp_path / "told.baseline").read_text())
+    assert {name.split("::")[1] for name in timed} == {"test_a_box", "test_without_a_box"}
 
 
 def test_a_run_tells_how_many_faults_the_tests_noticed():

@@ -5,6 +5,8 @@ import stat
 
 from mesh_clients import thin
 from mesh_clients.checks.finding import Finding
+from mesh_clients.holder import find_holder
+from mesh_clients.start import ANEW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,13 +57,12 @@ def check_socket(data: bytes) -> Finding:
             return Finding(
                 "socket", "bad", f"{where} cannot be used: {error}", "mesh down; then mesh up writes it anew"
             )
-        return Finding("socket", "bad", f"there is none: no daemon has written {where}", "mesh up")
+        return judge_missing(data, f"there is none: no daemon has written {where}")
     shown = os.fsdecode(path)
     try:
         found = os.lstat(path)
     except FileNotFoundError:
-        fix = "mesh up; if it says that a daemon runs already, end that one first: mesh down"
-        return Finding("socket", "bad", f"{shown} is gone", fix)
+        return judge_missing(data, f"{shown} is not there: no daemon runs")
     except OSError as error:
         return Finding("socket", "bad", f"{shown} cannot be reached: {error.strerror}", "mesh down, then mesh up")
     if not stat.S_ISSOCK(found.st_mode):
@@ -75,3 +76,11 @@ def check_socket(data: bytes) -> Finding:
     except thin.NoDaemon:
         return Finding("socket", "bad", f"nobody listens at {shown}: the daemon ended without a word", "mesh up")
     return Finding("socket", "ok", f"{shown}, mode {stat.S_IMODE(found.st_mode):o}")
+
+
+def judge_missing(data: bytes, text: str) -> Finding:
+    """No socket: `text` where that is because nobody has made one."""
+    pid = find_holder(data)
+    if pid:
+        return Finding("socket", "bad", f"it is gone, though a daemon runs (pid {pid})", ANEW)
+    return Finding("socket", "bad", text, "mesh up")

@@ -37,7 +37,7 @@ def check_registration(environ: "Mapping[str, str]", home: str) -> "Iterator[Fin
     line = programs.words_of(settings.get("statusLine"))
     mine = any(handlers.values()) or is_ours(server, "mcp") or is_ours(line, "statusline")
     if not mine and not plugin:
-        text = "Claude Code is not set up: its sessions can neither send nor be shown anything"
+        text = "Claude Code is not set up: only sessions that mesh launch starts can send and be shown anything"
         yield Finding("claude settings", "warn", text, INSTALL)
         return
     if plugin:

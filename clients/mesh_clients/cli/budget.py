@@ -3,7 +3,8 @@
 import sys
 
 from mesh_clients.cli.invocation import Invocation
-from mesh_clients.cli.usage import rows_of
+from mesh_clients.cli.pages import rows_of
+from mesh_clients.cli.usage import dollars
 from mesh_clients.exits import finish
 from mesh_clients.render import emphasise, say, show_value, word
 
@@ -40,4 +41,4 @@ def say_held(row: "dict[str, JsonValue]") -> None:
 def amount(row: "dict[str, JsonValue]", name: str) -> str:
     value = row.get(name)
     number = float(value) if isinstance(value, int | float) else 0.0
-    return f"${number:.2f}" if row.get("unit") == "usd" else f"{number:.0f} tokens"
+    return dollars(number) if row.get("unit") == "usd" else f"{number:.0f} tokens"

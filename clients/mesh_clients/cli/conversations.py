@@ -3,7 +3,8 @@
 import sys
 
 from mesh_clients.cli.invocation import Invocation
-from mesh_clients.cli.usage import align, dollars, print_csv, rows_of, short
+from mesh_clients.cli.pages import fetch_conversation, fetch_rows, rows_of
+from mesh_clients.cli.usage import align, cost, print_csv, short
 from mesh_clients.exits import finish
 from mesh_clients.render import emphasise, say, show_span, show_time, word
 
@@ -42,6 +43,7 @@ TURN_CSV = (
     "cache_write_tokens",
     "thinking_tokens",
     "cost_usd",
+    "unpriced",
     "partial",
     "unaccounted",
     "error",
@@ -51,18 +53,19 @@ TURN_CSV = (
     "request_id",
 )
 ID_WIDTH = 13
+MAX_DEPTH = 8
 
 
 def run(called: Invocation) -> int:
     as_csv, bodies = (bool(called.params.pop(name, False)) for name in ("csv", "bodies"))
-    answer = called.call(called.params)
+    one = called.verb.name == "conversation"
+    answer = fetch_conversation(called) if one else fetch_rows(called, "conversations")
     if bodies and not as_csv:
         from mesh_clients.cli.bodies import fetch_bodies
 
         fetch_bodies(called, rows_of(answer, "turns"))
     if called.as_json:
         return finish(answer, as_json=True)
-    one = called.verb.name == "conversation"
     if as_csv:
         print_csv(rows_of(answer, "turns" if one else "conversations"), TURN_CSV if one else LIST_CSV)
     elif one:
@@ -97,6 +100,8 @@ def print_conversation(answer: "dict[str, JsonValue]") -> None:
     table.append(["total", *figures(answer), took(answer), ""])
     for line in align(table, ["AGENT AND BRANCH", "REQUESTS", "INPUT", "OUTPUT", "COST", "TIME", ""]):
         say(line)
+    if any(row.get("unpriced") for row in threads):
+        say(f"{sum(number(row, 'unpriced') for row in threads)} of models without a price here, not in the cost")
     say("")
     if answer.get("more"):
         say("… earlier requests are left out: --limit N shows more")
@@ -105,13 +110,20 @@ def print_conversation(answer: "dict[str, JsonValue]") -> None:
 
 
 def in_order(threads: "list[dict[str, JsonValue]]") -> "list[dict[str, JsonValue]]":
-    """Each agent below the one that started it."""
+    """Each agent below the one that started it, and each branch below the one that it leaves."""
     ordered: list[dict[str, JsonValue]] = []
     known = {word(row, "agent") for row in threads}
+    named = {(word(row, "agent"), word(row, "branch")) for row in threads}
+
+    def add_branches(agent: str, origin: str) -> None:
+        for row in threads:
+            left = leaves(row) if (agent, leaves(row)) in named else ""
+            if word(row, "agent") == agent and left == origin and row not in ordered:
+                ordered.append(row)
+                add_branches(agent, word(row, "branch") or "(none)")
 
     def add(agent: str) -> None:
-        own = [row for row in threads if word(row, "agent") == agent and row not in ordered]
-        ordered.extend(own)
+        add_branches(agent, "")
         for row in threads:
             child, parent = word(row, "agent"), word(row, "parent_agent")
             if child and child != agent and row not in ordered and (parent if parent in known else "") == agent:
@@ -122,19 +134,32 @@ def in_order(threads: "list[dict[str, JsonValue]]") -> "list[dict[str, JsonValue
     return ordered
 
 
+def leaves(row: "dict[str, JsonValue]") -> str:
+    """The branch that this one leaves; nothing for a beginning."""
+    origin = word(row, "origin_branch")
+    return "" if origin == word(row, "branch") else origin
+
+
 def depth(row: "dict[str, JsonValue]", threads: "list[dict[str, JsonValue]]") -> int:
+    """How far a row is indented: by the agents above its own, and by the branches that lead to it."""
     parents = {word(each, "agent"): word(each, "parent_agent") for each in threads}
     agent, found = word(row, "agent"), 0
-    while agent and found < 8:
-        agent, found = parents.get(agent, ""), found + 1
-    return found
+    origins = {word(each, "branch"): leaves(each) for each in threads if word(each, "agent") == agent}
+    branch = leaves(row)
+    while branch in origins and found < MAX_DEPTH:
+        branch, found = origins[branch], found + 1
+    above = 0
+    while agent and above < MAX_DEPTH:
+        agent, above = parents.get(agent, ""), above + 1
+    return found + above
 
 
 def tree_name(row: "dict[str, JsonValue]", threads: "list[dict[str, JsonValue]]") -> str:
     agent, branch = word(row, "agent"), word(row, "branch") or "(beside)"
     name = f"{agent[:12]}/{branch}" if agent else branch
+    start = f" from {word(row, 'origin')}" if row.get("origin") else ""
     guess = " (a guess)" if row.get("guessed") else ""
-    return f"{'  ' * depth(row, threads)}{name}{guess}"
+    return f"{'  ' * depth(row, threads)}{name}{start}{guess}"
 
 
 def print_turn(row: "dict[str, JsonValue]") -> None:
@@ -143,7 +168,7 @@ def print_turn(row: "dict[str, JsonValue]") -> None:
     say(
         f"{word(row, 'row'):>6}{after}{who} {word(row, 'branch')}  {word(row, 'kind')} {word(row, 'model')}"
         f"  in {short(row.get('input_tokens'))}+{short(row.get('cache_read_tokens'))} cached"
-        f"  out {short(row.get('output_tokens'))}  {dollars(row.get('cost_usd'))}"
+        f"  out {short(row.get('output_tokens'))}  {cost(row)}"
     )
     remarks = [word(row, name) for name in ("stop_reason", "error", "unaccounted")]
     if row.get("partial"):
@@ -162,7 +187,7 @@ def print_turn(row: "dict[str, JsonValue]") -> None:
 
 def figures(row: "dict[str, JsonValue]") -> list[str]:
     whole = sum(number(row, name) for name in ("input_tokens", "cache_read_tokens", "cache_write_tokens"))
-    return [short(row.get("requests")), short(whole), short(row.get("output_tokens")), dollars(row.get("cost_usd"))]
+    return [short(row.get("requests")), short(whole), short(row.get("output_tokens")), cost(row)]
 
 
 def took(row: "dict[str, JsonValue]") -> str:

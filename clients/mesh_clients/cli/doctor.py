@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SIGNS = {"ok": "ok  ", "warn": "warn", "bad": "BAD "}
 PATIENCE = 10.0
 """Seconds after which a daemon that says nothing is called stuck."""
+HOME = "unset MESH_HOME, or set it to a folder of yours"
 TITLES = ("This machine", "Claude Code", "The daemon")
 
 
@@ -73,12 +74,18 @@ def no_answer(error: MeshError) -> Finding:
     """Why there is no daemon to ask, with what is known of its last start."""
     if error.code != "no_daemon":
         return Finding("daemon", "bad", f"it does not answer as it should: {error.message}", "mesh down && mesh up")
-    from mesh_clients.start import last_failure
+    from mesh_clients.holder import find_holder
+    from mesh_clients.install.programs import data_directory
+    from mesh_clients.start import ANEW, last_failure
 
     try:
+        pid = find_holder(data_directory(os.environ))
         why = last_failure(os.environ, b"")
-    except thin.NoDaemon:
-        why = ""
+    except thin.NotTrusted:
+        return Finding("daemon", "bad", error.message, HOME)
+    if pid:
+        text = f"it runs as pid {pid}, and nobody can connect to it, unless it is just starting"
+        return Finding("daemon", "bad", text, ANEW)
     text = error.message if not why or why in error.message else f"{error.message}; its last start failed: {why}"
     return Finding("daemon", "bad", text, "mesh up")
 
@@ -91,7 +98,7 @@ def look_here(called: Invocation, told: Told) -> "Iterator[Finding]":
     try:
         data, home = data_directory(os.environ), own_home(os.environ)
     except thin.NotTrusted as error:
-        yield Finding("files", "bad", str(error), "unset MESH_HOME, or set it to a folder of yours")
+        yield Finding("files", "bad", str(error), HOME)
         return
     if not told.pid:
         yield from check_folder(data)

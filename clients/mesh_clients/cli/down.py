@@ -2,8 +2,10 @@
 
 import os
 import select
+import signal
 import time
 
+from mesh_clients import discover, thin
 from mesh_clients.cli.invocation import Invocation
 from mesh_clients.exits import finish
 from mesh_clients.render import say, word
@@ -24,9 +26,10 @@ def run(called: Invocation) -> int:
     except MeshError as error:
         if error.code != "no_daemon":
             raise
+        pid = end_unreached()
         if not called.as_json:
-            say("no daemon runs")
-        return finish({"stopped": False, "pid": None}, as_json=called.as_json)
+            say(f"meshd stopped (pid {pid}); nobody could connect to it" if pid else "no daemon runs")
+        return finish({"stopped": bool(pid), "pid": pid or None}, as_json=called.as_json)
     answer: dict[str, JsonValue] = {"stopped": True, "pid": stop_daemon(called)}
     if not called.as_json:
         say(f"meshd stopped (pid {word(answer, 'pid')})")
@@ -40,6 +43,37 @@ def stop_daemon(called: Invocation) -> "JsonValue":
     called.call({}, method="daemon.stop")
     called.disconnect()
     if isinstance(pid, int) and not wait_for_end(pid, ended):
+        raise MeshError("timeout", what="the end of the daemon", seconds=SECONDS)
+    return pid
+
+
+def end_unreached() -> int:
+    """End a daemon that nobody can connect to and wait for its end; its pid, 0 where there is none. Raises `MeshError`."""
+    from mesh_clients.holder import find_holder
+
+    try:
+        data = discover.data_directory(os.environ)
+        thin.connect(thin.socket_path(data)).close()
+    except thin.NotTrusted as error:
+        raise MeshError("no_daemon", why=str(error)) from None
+    except thin.NoDaemon:
+        pass
+    else:
+        return 0
+    pid = find_holder(data)
+    ended = watch(pid) if pid else -1
+    if not pid or find_holder(data) != pid:  # again, now that it cannot be another's number
+        if ended >= 0:
+            os.close(ended)
+        return 0
+    try:
+        if ended >= 0:
+            signal.pidfd_send_signal(ended, signal.SIGTERM)
+        else:
+            os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass
+    if not wait_for_end(pid, ended):
         raise MeshError("timeout", what="the end of the daemon", seconds=SECONDS)
     return pid
 

@@ -1,9 +1,9 @@
 """`mesh held`: the messages that wait for a word of the person, and the requests that one of his budgets holds."""
 
 from mesh_clients.cli.budget import say_held
-from mesh_clients.cli.derived import print_list
+from mesh_clients.cli.derived import NOTHING, print_list
 from mesh_clients.cli.invocation import Invocation
-from mesh_clients.cli.usage import rows_of
+from mesh_clients.cli.pages import rows_of
 from mesh_clients.exits import finish
 
 
@@ -14,5 +14,5 @@ def run(called: Invocation) -> int:
         for row in budgets:
             say_held(row)
         if answer.get("held") or not budgets:
-            print_list(answer.get("held"), "held", called.verb.columns)
+            print_list(answer.get("held"), NOTHING["trust.held"], called.verb.columns)
     return finish(answer, as_json=called.as_json)

@@ -127,7 +127,8 @@ def mesh_state(row: "Row") -> tuple[bool, str]:
     if word(row, "state") == "failed":
         return False, f"not joined: {trouble}"
     if word(row, "link") != "online":
-        return False, f"{word(row, 'link')} (mesh doctor): {trouble or 'no broker yet'}"
+        link = {"greeting": "connecting"}.get(word(row, "link"), word(row, "link"))
+        return False, f"{link} (mesh doctor): {trouble}" if trouble else f"{link}, its broker has not answered yet"
     if trouble:
         return False, f"see mesh doctor: {trouble}"
     online = row.get("online")

@@ -155,6 +155,7 @@ MORE_FIELDS: "dict[str, tuple[Row, ...]]" = {
     "token create": (("file", "--file", "text", (), "", "write it into this new file, which only you can read"),),
     "send": (("files", "--file", "texts", (), [], "announce a file: its name, size and digest (may be repeated)"),),
     "usage": (("csv", "--csv", "on", (), False, "comma-separated values (RFC 4180)"),),
+    "usage reconcile": (("csv", "--csv", "on", (), False, "comma-separated values (RFC 4180)"),),
     "conversations": (("csv", "--csv", "on", (), False, "comma-separated values (RFC 4180)"),),
     "conversation": (
         ("csv", "--csv", "on", (), False, "the requests as comma-separated values (RFC 4180)"),
@@ -233,6 +234,7 @@ HANDLERS = {
     "proxy account": "proxyteam",
     "usage": "usage",
     "usage import": "usage",
+    "usage reconcile": "usage",
     "budget": "budget",
     "held": "held",
     "prompts": "prompts",

@@ -3,7 +3,7 @@
 import sys
 
 from mesh_clients.cli.invocation import Invocation
-from mesh_clients.cli.usage import rows_of
+from mesh_clients.cli.pages import rows_of
 from mesh_clients.exits import finish
 from mesh_clients.render import emphasise, say, word
 

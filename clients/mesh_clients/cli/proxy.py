@@ -55,8 +55,10 @@ def warn_of_network_proxy() -> None:
 
 
 def print_off(answer: "dict[str, JsonValue]") -> None:
-    left = word(answer, "connections") if answer.get("connections") else ""
-    say(f"The proxy is off.{f' Still being answered: {left} connections.' if left else ''}")
+    left = (
+        f" Requests that are still being answered: {word(answer, 'connections')}." if answer.get("connections") else ""
+    )
+    say(f"The proxy is off.{left}")
     print_notes(answer)
 
 

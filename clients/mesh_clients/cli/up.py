@@ -62,7 +62,11 @@ def add_service(called: Invocation) -> Added:
     """Raises `MeshError` where one is asked for and there can be none."""
     from mesh_clients.install import programs, service, wish
 
-    found = service.find_service(os.environ, programs.own_home(os.environ))
+    try:
+        programs.data_directory(os.environ)
+        found = service.find_service(os.environ, programs.own_home(os.environ))
+    except thin.NotTrusted as error:
+        raise MeshError("no_daemon", why=str(error)) from None
     if called.params.get("no_service"):
         said = service.remove_service(found) if found.is_there else ""
         wish.decline(os.environ)

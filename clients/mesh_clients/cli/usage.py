@@ -1,9 +1,12 @@
-"""`mesh usage` and `mesh usage import`: what was spent, as a table with a chart that fits 80 columns; `--csv` for a spreadsheet."""
+"""`mesh usage`, `import` and `reconcile`: what was spent, as a table with a chart that fits 80 columns; `--csv` for a
+spreadsheet."""
 
 import os
 import sys
 
+from mesh_clients.cli.derived import print_list
 from mesh_clients.cli.invocation import Invocation
+from mesh_clients.cli.pages import fetch_rows, rows_of
 from mesh_clients.exits import finish
 from mesh_clients.render import columns, cut, emphasise, say, show_time, terminal_width, word
 
@@ -41,12 +44,15 @@ def run(called: Invocation) -> int:
     if called.verb.name == "usage import":
         return take_in(called)
     as_csv = bool(called.params.pop("csv", False))
-    answer = called.call(called.params)
+    name, names = ("days", called.verb.columns) if called.verb.name == "usage reconcile" else ("rows", CSV)
+    answer = fetch_rows(called, name)
     if called.as_json:
         return finish(answer, as_json=True)
-    rows = rows_of(answer, "rows")
+    rows = rows_of(answer, name)
     if as_csv:
-        print_csv(rows, CSV)
+        print_csv(rows, names)
+    elif name == "days":
+        print_list(answer[name], "days that either knows: mesh usage import reads the transcripts", names)
     else:
         print_usage(answer, rows)
     return finish(answer, as_json=False)
@@ -61,12 +67,6 @@ def take_in(called: Invocation) -> int:
         if answer.get("following"):
             say("The transcripts are followed from now on; mesh usage import --stop ends that.")
     return finish(answer, as_json=called.as_json)
-
-
-def rows_of(answer: "dict[str, JsonValue]", name: str) -> "list[dict[str, JsonValue]]":
-    """The rows of a list answer."""
-    found = answer.get(name)
-    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
 
 def print_csv(rows: "Sequence[dict[str, JsonValue]]", names: "Sequence[str]") -> None:
@@ -89,10 +89,14 @@ def csv_value(row: "dict[str, JsonValue]", name: str) -> str:
 
 def print_usage(answer: "dict[str, JsonValue]", rows: "list[dict[str, JsonValue]]") -> None:
     if not answer.get("requests"):
-        say("nothing was recorded yet: mesh proxy on, then start Claude Code with mesh proxy env")
+        if since := word(answer, "since"):
+            say(f"nothing was recorded since {since}")
+        else:
+            say("nothing was recorded yet: mesh proxy on, then start Claude Code with mesh launch --proxy")
     else:
-        top = max((weight(row) for row in rows), default=0.0)
-        table = [[show_key(row), *figures(row), bar(weight(row), top)] for row in rows]
+        weigh = weight if answer.get("cost_usd") else tokens
+        top = max((weigh(row) for row in rows), default=0.0)
+        table = [[show_key(row), *figures(row), bar(weigh(row), top)] for row in rows]
         table.append(["total", *figures(answer), ""])
         lines = align(table, [word(answer, "by").upper(), *HEADS, ""])
         say(emphasise(lines[0], sys.stdout))
@@ -100,32 +104,45 @@ def print_usage(answer: "dict[str, JsonValue]", rows: "list[dict[str, JsonValue]
             say(line)
         say(emphasise(lines[-1], sys.stdout))
         print_remarks(answer)
-    for row in rows_of(answer, "windows"):
-        print_window(row)
+    print_windows(rows_of(answer, "windows"))
     if trouble := word(answer, "trouble"):
         say(emphasise(trouble, sys.stdout))
 
 
 def print_remarks(answer: "dict[str, JsonValue]") -> None:
     for name, text in (
-        ("more", "more groups, in the total alone (--limit shows them)"),
-        ("unpriced", "requests of models that have no price here, not in the cost"),
-        ("partial", "requests broke off; what the API had reported until then is counted"),
-        ("unaccounted", "requests whose use could not be read"),
-        ("failed", "requests failed"),
+        ("more", "more in the total alone (--limit shows them)"),
+        ("unpriced", "without a price here, not in the cost"),
+        ("partial", "broke off; what the API had reported until then is counted"),
+        ("unaccounted", "whose use could not be read"),
+        ("failed", "failed"),
     ):
         if answer.get(name):
-            say(f"{word(answer, name)} {text}")
+            what = "groups" if name == "more" else "requests"
+            say(f"{word(answer, name)} {what if answer.get(name) != 1 else what[:-1]} {text}")
 
 
-def print_window(row: "dict[str, JsonValue]") -> None:
+def print_windows(rows: "list[dict[str, JsonValue]]") -> None:
+    """How much of each limit is used. With several accounts it says whose."""
+    accounts = list(dict.fromkeys(word(row, "account") for row in rows))
+    for account in accounts:
+        if len(accounts) > 1:
+            say(f"account {account or '(none)'}")
+        for row in rows:
+            if word(row, "account") == account:
+                print_window(row, "  " if len(accounts) > 1 else "")
+
+
+def print_window(row: "dict[str, JsonValue]", indent: str = "") -> None:
     used = row.get("used")
     share = float(used) if isinstance(used, int | float) else 0.0
     until = row.get("until_ms")
-    when = show_time(until, seconds=False) if isinstance(until, int) else ""
-    line = f"window {word(row, 'window')}: {share:.0%} used{f', anew {when}' if when else ''}"
+    when = f", anew {show_time(until, seconds=False)}" if isinstance(until, int) and until else ""
+    priced = dollars(row.get("cost_usd")) if row.get("cost_usd") else f"{short(row.get('tokens'))} tokens"
+    spent = f", {priced} here" if row.get("requests") else ""
+    line = f"{indent}window {word(row, 'window')}: {share:.0%} used{spent}{when}"
     if share >= WARN:
-        say(emphasise(f"{line}: it runs out soon", sys.stdout))
+        say(emphasise(f"{line}: {'it is used up' if share >= 1 else 'it runs out soon'}", sys.stdout))
     else:
         say(line)
 
@@ -146,7 +163,7 @@ def show_key(row: "dict[str, JsonValue]") -> str:
 
 def figures(row: "dict[str, JsonValue]") -> list[str]:
     """The counts of a row, short, and its cost."""
-    return [*(short(row.get(name)) for name in COUNTS), dollars(row.get("cost_usd"))]
+    return [*(short(row.get(name)) for name in COUNTS), cost(row)]
 
 
 def short(value: "JsonValue") -> str:
@@ -164,10 +181,21 @@ def dollars(value: "JsonValue") -> str:
     return f"${number:.2f}" if number >= 0.01 or not number else f"${number:.4f}"
 
 
+def cost(row: "dict[str, JsonValue]") -> str:
+    """Its cost; no number where nothing of it has a price."""
+    return "?" if row.get("unpriced") and not row.get("cost_usd") else dollars(row.get("cost_usd"))
+
+
+def tokens(row: "dict[str, JsonValue]") -> float:
+    """What the chart shows where nothing has a price."""
+    counts = [row.get(name) for name in COUNTS[1:]]
+    return float(sum(count for count in counts if isinstance(count, int | float)))
+
+
 def weight(row: "dict[str, JsonValue]") -> float:
-    """What the chart shows: cost, or tokens where nothing has a price."""
-    cost = row.get("cost_usd")
-    return float(cost) if isinstance(cost, int | float) else 0.0
+    """What the chart shows otherwise."""
+    spent = row.get("cost_usd")
+    return float(spent) if isinstance(spent, int | float) else 0.0
 
 
 def bar(value: float, top: float) -> str:

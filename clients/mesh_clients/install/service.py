@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from mesh_clients.install.documents import read_bytes, remove_file, replace_file
 from mesh_clients.start import ALREADY_RUNNING, daemon_command
+from mesh_protocol.wire.errors import MeshError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,8 +123,12 @@ def why_not(service: Service) -> str:
 
 
 def install_service(service: Service) -> str:
-    """Write its file and have it started at login. Returns what went wrong: then there is none. Raises `MeshError`."""
-    replace_file(service.path, service.text)
+    """Write its file and have it started at login. Returns what went wrong: then there is none. Raises `MeshError` where its
+    file cannot be taken away again."""
+    try:
+        replace_file(service.path, service.text)
+    except MeshError as error:
+        return error.message
     if service.launchd:
         return ""  # every file in that folder is loaded at login
     trouble = tell("systemctl", "--user", "daemon-reload") or tell("systemctl", "--user", "enable", service.name)

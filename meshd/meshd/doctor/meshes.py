@@ -45,7 +45,7 @@ def check_mesh(app: "App", mesh: Mesh) -> Iterator[Check]:
             fix = f"mesh leave {mesh.slug} --forget, then mesh device link on your other machine"
         yield Check(name=name, ok="bad", text=f"not let in: {mesh.row.trouble}", fix=fix)
     elif mesh.link is LinkState.REFUSED:
-        yield Check(name=name, ok="bad", text=f"not served: {mesh.link_why}", fix="see mesh status")
+        yield Check(name=name, ok="bad", text=f"not served: {mesh.link_why}", fix=_mend_refused(app, mesh))
     elif mesh.leaving:
         text = "this machine leaves it and has dropped its keys; waiting for a member who may sign that it is out"
         fix = "it goes on by itself; mesh leave --forget ends it here, and the others go on listing this machine"
@@ -55,7 +55,8 @@ def check_mesh(app: "App", mesh: Mesh) -> Iterator[Check]:
         yield Check(name=name, ok="warn", text=text, fix="ask the person who invited you to look at mesh invites")
     elif mesh.link is not LinkState.ONLINE:
         fix = f"check that {mesh.row.broker_url} runs and can be reached; messages wait here until then"
-        yield Check(name=name, ok="bad", text=f"{mesh.link.value}: {mesh.link_why or 'not connected yet'}", fix=fix)
+        text = f"{mesh.link.value}: {mesh.link_why}" if mesh.link_why else "connecting: its broker has not answered yet"
+        yield Check(name=name, ok="bad", text=text, fix=fix)
     else:
         yield Check(name=name, ok="ok", text=f"online; members: {len(mesh.state.members)}", fix="")
     yield from _joiners(mesh)
@@ -65,6 +66,17 @@ def check_mesh(app: "App", mesh: Mesh) -> Iterator[Check]:
     yield from _doubts(app, mesh)
     yield from _quota(app, mesh)
     yield from _outbox(app, mesh)
+
+
+def _mend_refused(app: "App", mesh: Mesh) -> str:
+    if mesh.turned_out:
+        return (
+            f"ask an owner or admin of it: if this machine was taken out, mesh leave {mesh.slug} clears it away, "
+            "and a new invite lets it in"
+        )
+    if mesh.active and app.node.device not in mesh.state.devices:
+        return "another machine has to let this restored one in: mesh restore FILE shows how"
+    return "ask whoever runs the broker"
 
 
 def _joiners(mesh: Mesh) -> Iterator[Check]:
@@ -88,7 +100,10 @@ def _outbox(app: "App", mesh: Mesh) -> Iterator[Check]:
         (there if why.code in PEOPLES else here)[THERE.get(why.code, why.text)] += 1
     if here:
         text = f"{count_messages(here.total())} for the broker: {_listed(here)}"
-        fix = "they go out by themselves when that is mended; mesh outbox lists them, mesh outbox cancel ID takes one back"
+        fix = "they go out by themselves when that is mended"
+        if mesh.turned_out:
+            fix = "if this machine was taken out of the mesh they do not go out any more"
+        fix += "; mesh outbox lists them, mesh outbox cancel ID takes one back"
         yield Check(name=name, ok="warn", text=text, fix=fix)
     if there:
         yield Check(

@@ -22,13 +22,14 @@ def check_proxy(app: "App") -> Iterator[Check]:
         yield Check(name="proxy", ok="bad", text=f"it does not listen: {service.trouble}", fix=fix)
     elif counts.lost:
         text = f"{counts.lost} of {counts.requests} requests passed unrecorded: {counts.trouble}"
-        yield Check(name="proxy", ok="warn", text=text, fix="free some space; what passes from then on is recorded")
+        fix = "mend that; what Claude Code said meanwhile is counted from its transcripts by mesh usage import"
+        yield Check(name="proxy", ok="warn", text=text, fix=fix)
     else:
         text = f"port {service.settings.port}, {counts.requests} requests since the start, all recorded"
         yield Check(name="proxy", ok="ok", text=text, fix="")
     asks = app.proxy.asks()
     if asks:
-        text = f"{len(asks)} wait for you because a budget is used up"
+        text = f"{len(asks)} {'waits' if len(asks) == 1 else 'wait'} for you because a budget is used up"
         yield Check(
             name="budget", ok="warn", text=text, fix=f"mesh budget, then mesh budget allow {asks[0].over.budget.id}"
         )

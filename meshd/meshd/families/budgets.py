@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from meshd.services.proxy.spending import Budget
 
 NANO: Final = 10**9
+MAX_HELD: Final = 50
+"""Questions in one answer, the oldest first."""
 
 
 @handles(ListBudgets)
@@ -35,7 +37,7 @@ async def list_budgets(call: Call, request: ListBudgets) -> BudgetsAnswer:
             BudgetRow(id=each.id, per=each.scope, only=each.key, amount=_shown(each, each.amount), unit=each.unit)
             for each in budgets.all
         ],
-        held=[held_row(ask) for ask in budgets.asks.open()],
+        held=[held_row(ask) for ask in budgets.asks.open()[:MAX_HELD]],
     )
 
 

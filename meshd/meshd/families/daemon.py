@@ -15,7 +15,7 @@ from mesh_protocol.ops.daemon import (
 )
 from mesh_protocol.wire.errors import MeshError
 from mesh_protocol.wire.rpc import PROTOCOL
-from meshd.doctor.examine import examine
+from meshd.doctor.examine import examine, settle
 from meshd.knocks import waiting_joiners
 from meshd.link.joining import whom_it_waits_for
 from meshd.link.table import LinkState
@@ -96,6 +96,7 @@ def _mesh_status(call: Call, mesh: Mesh) -> MeshStatus:
 async def doctor(call: Call, request: Doctor) -> DoctorAnswer:
     if not call.app.locked:
         await call.app.audit.opened()
+        await settle(call.app)
     return DoctorAnswer(checks=examine(call.app))
 
 

@@ -2,6 +2,9 @@
 
 import os
 import pwd
+from typing import TYPE_CHECKING, Final
+
+import trio
 
 from mesh_protocol.ids import MeshId
 from mesh_protocol.ops.meshes import (
@@ -19,6 +22,12 @@ from meshd.link.table import LinkState
 from meshd.local.dispatch import Call, handles
 from meshd.mesh import Mesh
 
+if TYPE_CHECKING:
+    from meshd.app import App
+
+HEAR_S: Final = 2.0
+"""How long a join waits, once let in, until it was heard who is there."""
+
 
 @handles(New)
 async def make_mesh(call: Call, request: New) -> NewAnswer:
@@ -34,6 +43,8 @@ async def join_mesh(call: Call, request: Join) -> JoinAnswer:
     joined = await app.making.wait_active(mesh, request.wait_s)
     if mesh.row.trouble:
         raise MeshError(mesh.row.trouble, when="meanwhile")
+    if joined:
+        await _hear_somebody(app, mesh, min(HEAR_S, request.wait_s))
     return JoinAnswer(
         id=mesh.id.hex(),
         mesh=mesh.slug,
@@ -41,6 +52,13 @@ async def join_mesh(call: Call, request: Join) -> JoinAnswer:
         state="joined" if joined else "pending",
         waiting_for="" if joined else whom_it_waits_for(app.node, mesh),
     )
+
+
+async def _hear_somebody(app: "App", mesh: Mesh, seconds: float) -> None:
+    """Wait until somebody was heard: who let this machine in speaks up within a second, and is there until then unheard."""
+    with app.node.events.subscribe(frozenset({"presence"})) as changes, trio.move_on_after(seconds):
+        while not app.board.online_count(mesh):
+            await changes.take()
 
 
 @handles(List)

@@ -50,7 +50,7 @@ async def turn_off(call: Call, request: TurnOff) -> ProxyOffAnswer:
     service = call.app.proxy.service()
     if service.settings.on:
         await service.turn_off()
-    return ProxyOffAnswer(state="off", connections=service.connections, notes=_stored_notes(service))
+    return ProxyOffAnswer(state="off", connections=service.answering, notes=_stored_notes(service))
 
 
 def _stored_notes(service: "Service") -> list[str]:

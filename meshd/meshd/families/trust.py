@@ -16,7 +16,7 @@ from mesh_protocol.ops.trust import (
     TrustState,
 )
 from mesh_protocol.wire.errors import MeshError
-from meshd.families.budgets import held_row
+from meshd.families.budgets import MAX_HELD, held_row
 from meshd.families.messages import id_range, sender_name
 from meshd.grants import BLOCK
 from meshd.local.dispatch import Call, handles
@@ -64,7 +64,7 @@ async def list_held(call: Call, request: ListHeld) -> HeldAnswer:
     return HeldAnswer(
         held=[_shown(call, row) for row in rows],
         more=len(numbers) > request.limit,
-        budgets=[held_row(ask) for ask in call.app.proxy.asks()],
+        budgets=[held_row(ask) for ask in call.app.proxy.asks()[:MAX_HELD]],
     )
 
 

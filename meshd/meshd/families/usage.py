@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -10,6 +10,7 @@ from mesh_protocol.ops.usage import (
     BodyAnswer,
     ConversationAnswer,
     ConversationsAnswer,
+    DayRow,
     ImportAnswer,
     ImportUsage,
     ListConversations,
@@ -21,9 +22,15 @@ from mesh_protocol.ops.usage import (
     ShowConversation,
     ShowUsage,
     UsageAnswer,
+    UsageRow,
+    WindowRow,
 )
 from mesh_protocol.wire.errors import MeshError
 from meshd.local.dispatch import Call, handles
+from meshd.pages import Page
+
+if TYPE_CHECKING:
+    import apsw
 
 DAY_MS: Final = 86_400_000
 NANO: Final = 10**9
@@ -35,7 +42,7 @@ _SPAN: Final = re.compile(r"([1-9]\d{0,3})d\Z")
 
 @handles(ShowUsage)
 async def show_usage(call: Call, request: ShowUsage) -> UsageAnswer:
-    from meshd.services.proxy.reports import NOTHING, list_limits, sum_all, sum_by  # only where somebody asks
+    from meshd.services.proxy.reports import NOTHING, list_limits, sum_all, sum_by, sum_window  # only where one asks
 
     since = _since(call, request.since)
     told: dict[str, object] = {"by": request.by, "since": since, "rows": [], "more": 0, "windows": [], "trouble": ""}
@@ -43,12 +50,20 @@ async def show_usage(call: Call, request: ShowUsage) -> UsageAnswer:
         return msgspec.convert({**NOTHING._asdict(), **told}, UsageAnswer)
     service = call.app.proxy.service()
     counts, now = service.recorder.counts, call.app.node.now()
+
+    def read_windows(db: "apsw.Connection") -> list[WindowRow]:
+        current = [limit for limit in list_limits(db) if not limit.until_ms or limit.until_ms > now]
+        return [WindowRow(*limit, *sum_window(db, limit)) for limit in current]
+
     groups, whole, windows = await service.ask(
-        lambda db: (sum_by(db, request.by, since), sum_all(db, since), list_limits(db))
+        lambda db: (sum_by(db, request.by, since), sum_all(db, since), read_windows(db))
     )
-    told["rows"] = [group._asdict() for group in groups[: request.limit]]
-    told["more"] = max(0, len(groups) - request.limit)
-    told["windows"] = [limit._asdict() for limit in windows if not limit.until_ms or limit.until_ms > now]
+    page = Page()
+    told["windows"] = [msgspec.structs.asdict(row) for row in page.take(windows)]
+    wanted = groups[request.skip : request.skip + request.limit]
+    rows = page.take(msgspec.convert(group._asdict(), UsageRow) for group in wanted)
+    told["rows"] = [msgspec.structs.asdict(row) for row in rows]
+    told["more"] = max(0, len(groups) - request.skip - len(rows))
     if counts.lost:
         told["trouble"] = f"{counts.lost} requests were not recorded: {counts.trouble}"
     return msgspec.convert({**whole._asdict(), **told}, UsageAnswer)
@@ -63,8 +78,9 @@ async def list_conversations(call: Call, request: ListConversations) -> Conversa
     if not call.app.proxy.used:
         return ConversationsAnswer(conversations=[], more=False)
     begin_ms = day_begins(since) if since else 0
-    talks = await call.app.proxy.service().ask(lambda db: list_talks(db, begin_ms, request.limit + 1))
-    return ConversationsAnswer(conversations=talks[: request.limit], more=len(talks) > request.limit)
+    talks = await call.app.proxy.service().ask(lambda db: list_talks(db, begin_ms, request.limit + 1, request.skip))
+    rows = Page().take(talks[: request.limit])
+    return ConversationsAnswer(conversations=rows, more=len(talks) > len(rows))
 
 
 @handles(ShowConversation)
@@ -81,18 +97,20 @@ async def show_conversation(call: Call, request: ShowConversation) -> Conversati
         raise MeshError("ambiguous_id", id=request.id, candidates=[talk.id for talk in talks])
     talk = talks[0]
     strands, turns = await service.ask(
-        lambda db: (list_strands(db, talk.id), list_turns(db, talk.id, request.limit + 1))
+        lambda db: (list_strands(db, talk.id), list_turns(db, talk.id, request.limit + 1, request.before))
     )
-    more = len(turns) > request.limit
     sizes = service.bodies.sizes(number for number, _ in turns) if service.bodies is not None else {}
+    page = Page()
+    threads = page.take(strands[request.skip :], spare=2)
+    newest = page.take(
+        msgspec.structs.replace(turn, stored_bytes=sizes.get(number, 0)) for number, turn in turns[: request.limit]
+    )
     return ConversationAnswer(
         **msgspec.structs.asdict(talk),
-        threads=strands,
-        turns=[
-            msgspec.structs.replace(turn, stored_bytes=sizes.get(number, 0))
-            for number, turn in turns[1 if more else 0 :]
-        ],
-        more=more,
+        threads=threads,
+        more_threads=len(strands) > request.skip + len(threads),
+        turns=newest[::-1],
+        more=len(turns) > len(newest),
     )
 
 
@@ -136,10 +154,11 @@ async def reconcile(call: Call, request: Reconcile) -> ReconcileAnswer:
 
     since = _since(call, request.since)
     if not call.app.proxy.used:
-        return ReconcileAnswer(days=[], difference=0)
+        return ReconcileAnswer(days=[], difference=0, more=0)
     days = await call.app.proxy.service().ask(lambda db: compare_days(db, since))
-    rows = [day._asdict() for day in days]
-    return msgspec.convert({"days": rows, "difference": sum(day.difference for day in days)}, ReconcileAnswer)
+    rows = Page().take(DayRow(*day) for day in days[request.skip :])
+    more = max(0, len(days) - request.skip - len(rows))
+    return ReconcileAnswer(days=rows, difference=sum(day.difference for day in days), more=more)
 
 
 @handles(Reprice)

@@ -46,7 +46,7 @@ from meshd.link.mailbox import check_mailbox, least_next
 from meshd.link.mailer import Mailer
 from meshd.link.prekeys import PrekeyLink
 from meshd.link.receiver import Receiver
-from meshd.link.refusals import is_out, own_words
+from meshd.link.refusals import is_out, is_turned_out, own_words
 from meshd.link.table import LinkEvent, LinkState
 from meshd.link.witnesses import Witnesses
 from meshd.log import Id, Word, get_logger
@@ -177,6 +177,7 @@ class MeshLink:
         self.parts.node.events.publish("link", mesh=self.mesh.slug, state=self.mesh.link.value)
 
     async def _refused(self, error: BaseException) -> None:
+        self.mesh.turned_out = is_turned_out(error) and self.mesh.active and not self.unlisted
         if isinstance(error, RemoteError):
             error = own_words(error, self.mesh.row.broker_url)
         code = error.code if isinstance(error, MeshError) else type(error).__name__
@@ -216,7 +217,7 @@ class MeshLink:
             self._broker_lost = await follow(node, self.greeting.connection, mesh, tip, answer.branches, answer.tip)
             keep_tip(node, mesh, answer.tip)
             require_shown(mesh)
-        mesh.alarm = ""
+        mesh.alarm, mesh.turned_out = "", False
         if mesh.leaving:  # said where the broker could not be reached, or by a daemon that died before it had told it
             await self.prekeys.withdraw()
             return

@@ -30,7 +30,7 @@ KNOWN: Final = frozenset(
 """What a broker may say that means to a person what our own text for it says."""
 OTHERS: Final = {
     "storage_full": "its disk is full: whoever runs it must free some space",
-    "not_allowed": "it does not allow this",
+    "not_allowed": "it says that this machine is not in the mesh any more, or may not do this",
     "busy": "it has too much to do: try again later",
     "internal": "it failed at this call",
 }
@@ -44,6 +44,11 @@ OUT: Final = frozenset({"broker_refused", "not_allowed", "unknown_on_broker"})
 def is_out(error: BaseException) -> bool:
     """Whether this is how a broker turns away a device that is no member."""
     return isinstance(error, RemoteError) and error.code in OUT
+
+
+def is_turned_out(error: BaseException) -> bool:
+    """Whether a broker that has the mesh turns this machine away from it, as it does with who was removed."""
+    return is_out(error) and isinstance(error, RemoteError) and error.code != "unknown_on_broker"
 
 
 def own_words(error: RemoteError, url: str) -> MeshError:

@@ -18,6 +18,7 @@ ConversationId = Annotated[
     str, msgspec.Meta(min_length=4, max_length=128, description="the conversation's id, or its beginning")
 ]
 Rows = Annotated[int, msgspec.Meta(ge=1, le=500, description="how many rows at most")]
+Skip = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
 
 
 class UsageSums(Answer, frozen=True):
@@ -47,7 +48,9 @@ class UsageRow(UsageSums, frozen=True):
 
 
 class WindowRow(Answer, frozen=True):
-    """A rate limit of a subscription as the API last told it; `used` is a share of 1, `until_ms` when it begins anew."""
+    """A rate limit of a subscription as the API last told it; `used` is a share of 1, `until_ms` when it begins anew.
+    `requests`, `tokens` of all classes and `cost_usd` are what went through the proxy since it began, 0 where that is not
+    told."""
 
     account: str
     window: str
@@ -55,10 +58,14 @@ class WindowRow(Answer, frozen=True):
     status: str
     until_ms: int
     seen_ms: int
+    requests: int
+    tokens: int
+    cost_usd: float
 
 
 class UsageAnswer(UsageSums, frozen=True):
-    """The totals, and a row for each group. `more` groups are in the totals alone. `trouble` says what is not recorded."""
+    """The totals, and a row for each group behind the `skip` first ones. `more` groups are in the totals alone. `trouble`
+    says what is not recorded."""
 
     by: str
     since: str
@@ -68,7 +75,13 @@ class UsageAnswer(UsageSums, frozen=True):
     trouble: str
 
 
-@op("usage.show", answer=UsageAnswer, tier=Tier.USER, errors=(), command=Command("usage"))
+@op(
+    "usage.show",
+    answer=UsageAnswer,
+    tier=Tier.USER,
+    errors=(),
+    command=Command("usage", hidden=frozenset({"skip"})),
+)
 class ShowUsage(Request, frozen=True):
     """Show what was spent: requests, tokens of each class and cost, by day or by what you name.
 
@@ -79,6 +92,7 @@ class ShowUsage(Request, frozen=True):
     by: Annotated[Grouping, msgspec.Meta(description="what to group by")] = "day"
     since: Since = ""
     limit: Rows = 100
+    skip: Skip = 0
 
 
 class ConversationRow(Answer, frozen=True):
@@ -98,28 +112,36 @@ class ConversationRow(Answer, frozen=True):
 
 
 class ConversationsAnswer(Answer, frozen=True):
-    """The newest first. `more` says that there are older ones."""
+    """The newest first, behind the `skip` first ones. `more` says that there are older ones."""
 
     conversations: list[ConversationRow]
     more: bool
 
 
-@op("usage.conversations", answer=ConversationsAnswer, tier=Tier.USER, command=Command("conversations"))
+@op(
+    "usage.conversations",
+    answer=ConversationsAnswer,
+    tier=Tier.USER,
+    command=Command("conversations", hidden=frozenset({"skip"})),
+)
 class ListConversations(Request, frozen=True):
     """List the conversations that went through the proxy, the newest first."""
 
     since: Since = ""
     limit: Rows = 50
+    skip: Skip = 0
 
 
 class ThreadRow(Answer, frozen=True):
     """One branch of one agent's history. `agent` is empty for the session itself; `parent_agent` started this one.
-    `origin` is the row of the request that it branches off from, 0 for a beginning; `guessed`: by content alone."""
+    `origin` is the row of the request that it branches off from, 0 for a beginning, and `origin_branch` the branch that one
+    is on; `guessed`: by content alone. `unpriced` requests are not in `cost_usd`."""
 
     agent: str
     parent_agent: str
     branch: str
     origin: int
+    origin_branch: str
     guessed: bool
     first_ms: int
     last_ms: int
@@ -129,10 +151,12 @@ class ThreadRow(Answer, frozen=True):
     cache_read_tokens: int
     cache_write_tokens: int
     cost_usd: float
+    unpriced: int
 
 
 class RequestRow(Answer, frozen=True):
     """One request. `parent` is the row it follows, 0 for none. Times in milliseconds, -1 where they did not come.
+    `unpriced`: its model has no price here, and `cost_usd` is 0.
     `stored_bytes` is what request and answer say where that is stored (mesh proxy on --store bodies), else 0."""
 
     row: int
@@ -152,6 +176,7 @@ class RequestRow(Answer, frozen=True):
     cache_write_tokens: int
     thinking_tokens: int
     cost_usd: float
+    unpriced: bool
     partial: bool
     unaccounted: str
     error: str
@@ -163,10 +188,12 @@ class RequestRow(Answer, frozen=True):
 
 
 class ConversationAnswer(ConversationRow, frozen=True):
-    """A conversation as a tree: threads by agent and branch, and its newest requests, oldest of them first. The sums are
-    the whole conversation's; `more` says that there are earlier requests."""
+    """A conversation as a tree: threads by agent and branch, behind the `skip` first ones, and its newest requests before
+    the row `before`, oldest of them first. The sums are the whole conversation's; `more` says that there are earlier
+    requests, `more_threads` that there are later threads. One answer holds about 50 requests."""
 
     threads: list[ThreadRow]
+    more_threads: bool
     turns: list[RequestRow]
     more: bool
 
@@ -176,13 +203,15 @@ class ConversationAnswer(ConversationRow, frozen=True):
     answer=ConversationAnswer,
     tier=Tier.USER,
     errors=("not_found", "ambiguous_id"),
-    command=Command("conversation", args=("id",)),
+    command=Command("conversation", args=("id",), hidden=frozenset({"skip", "before"})),
 )
 class ShowConversation(Request, frozen=True):
     """Show one conversation: its branches, compactions and sub-tasks, each with tokens, cost and time."""
 
     id: ConversationId
     limit: Rows = 100
+    skip: Skip = 0
+    before: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
 
 
 class BodyAnswer(Answer, frozen=True):
@@ -255,10 +284,11 @@ class DayRow(Answer, frozen=True):
 
 
 class ReconcileAnswer(Answer, frozen=True):
-    """The newest day first, and the sum of the differences."""
+    """The newest day first, behind the `skip` first ones, and the sum of all differences. `more` days are in it alone."""
 
     days: list[DayRow]
     difference: int
+    more: int
 
 
 @op(
@@ -269,12 +299,14 @@ class ReconcileAnswer(Answer, frozen=True):
         "usage reconcile",
         rows="days",
         columns=("day", "both", "only_proxy", "only_transcripts", "proxy_tokens", "transcript_tokens", "difference"),
+        hidden=frozenset({"skip"}),
     ),
 )
 class Reconcile(Request, frozen=True):
     """Hold what the proxy recorded against what the transcripts tell (mesh usage import), day by day."""
 
     since: Since = "30d"
+    skip: Skip = 0
 
 
 class RepriceAnswer(Answer, frozen=True):

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from mesh_protocol.chain_bodies import AddDevice
 from mesh_protocol.io.sqlite import InlineWorker
 from mesh_protocol.keys import SigningKey
@@ -58,9 +60,11 @@ async def test_with_one_device_nobody_is_told(world: World) -> None:
     assert notes_to(ann) == []
 
 
-async def test_the_status_line_held_and_doctor_say_who_waits(world: World) -> None:
+@pytest.mark.parametrize("mesh", [True, False], ids=["in a mesh", "in none"])
+async def test_the_status_line_held_and_doctor_say_who_waits(world: World, mesh: bool) -> None:
     ann = await world.machine("ann")
-    await ann.call("mesh.new", name="team")
+    if mesh:
+        await ann.call("mesh.new", name="team")
     ann.app.node.seams = replace(ann.app.node.seams, worker=lambda name: InlineWorker())
     await ann.call("proxy.on")
     await ann.call("budget.set", amount=1, per="session")

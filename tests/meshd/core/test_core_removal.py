@@ -71,6 +71,18 @@ async def test_the_removed_is_told_and_served_no_more(world: World) -> None:
         names = [row["to"] for row in (await machine.call("peer.list"))["peers"]]
         assert "bob" not in names
         assert await machine.refusal("message.send", to="bob", message="are you there?") == "unknown_recipient"
+    await bob.call("message.send", to="ann", message="am I still in it?")
+    for away in (False, True):  # told in the middle of a connection, and at the next hello
+        if away:
+            await bob.restart()
+            await world.until(lambda: bob.mesh().link.value == "refused", what="bob is refused again")
+        (status,) = (await bob.call("daemon.status"))["meshes"]
+        assert "not in the mesh" in status["trouble"]
+        checks = {row["name"]: row for row in (await bob.call("daemon.doctor"))["checks"]}
+        slug = bob.mesh().slug
+        assert "not in the mesh" in checks[f"mesh {slug}"]["text"]
+        assert f"mesh leave {slug}" in checks[f"mesh {slug}"]["fix"]
+        assert "if this machine was taken out" in checks[f"outbox {slug}"]["fix"]
 
 
 async def test_what_waited_for_the_removed_ends_as_removed(world: World) -> None:

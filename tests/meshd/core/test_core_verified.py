@@ -171,6 +171,23 @@ async def test_somebody_new_under_the_name_of_a_verified_one_is_changed(world: W
     assert await standing(ann) == "verified"
 
 
+async def test_who_signed_is_named_also_when_a_verified_peer_comes_back_with_the_same_key(world: World) -> None:
+    ann, bob, _, _ = await three(world)
+    await verify(ann, "cid")
+    await ann.call("member.kick", peer="bob")
+    await bob.call("mesh.leave", wait_s=30)
+    await bob.call("mesh.join", url=await world.invite(ann), me="bob", wait_s=30)
+    await ann.until_knows("bob")
+    assert await standing(ann) == "changed", "it is another member, whoever let him in"
+    changes = (await ann.call("verify.show", peer="bob"))["changes"]
+    assert [(each["device"], each["came"]) for each in changes] == [
+        (bob.app.node.device.hex()[:16], False),
+        (bob.app.node.device.hex()[:16], True),
+    ]
+    assert {each["signed_by"] for each in changes} == {f"ann {ann.app.node.device.hex()[:8]}"}
+    assert (await ann.call("verify.show", peer="cid"))["changes"] == []
+
+
 async def test_keys_that_change_between_comparing_and_confirming_are_not_pinned(world: World) -> None:
     ann, bob = await world.mesh("ann", "bob")
     compared = await ann.call("verify.show", peer="bob")

@@ -90,6 +90,29 @@ async def test_a_session_that_has_spent_its_budget_waits_and_goes_on_when_more_i
         await until(lambda: len(kept.held) == 1, "what was allowed is spent too")
 
 
+@pytest.mark.parametrize(("scope", "agent"), [("session", ""), ("day", ""), ("agents", "a-1")])
+async def test_however_far_beyond_its_budget_one_word_lets_it_go_on(tmp_path: Path, scope: str, agent: str) -> None:
+    async with opened(tmp_path) as stage:
+        kept = stage.service.budgets
+        budget = await kept.add(scope, "", "usd", DOLLAR)
+        await spend(stage, "s-1", 7 * DOLLAR, agent=agent)
+        client = await ask(stage, "s-1", agent=agent)
+        await until(lambda: len(kept.held) == 1, "the request is held")
+        await spend(stage, "s-1", 2 * DOLLAR, agent=agent)  # what was under way meanwhile
+        assert len(await kept.allow(budget, DOLLAR)) == 1
+        assert await client.until(b"ok") == OK
+        await spend(stage, "s-1", DOLLAR, agent=agent)
+        assert not await passes(stage, "s-1", agent=agent), "what was allowed is spent"
+
+
+async def test_a_day_is_allowed_more_when_nobody_asks_any_more(tmp_path: Path) -> None:
+    async with opened(tmp_path) as stage:
+        budget = await stage.service.budgets.add("day", "", "usd", DOLLAR)
+        await spend(stage, "s-1", 7 * DOLLAR)
+        assert await stage.service.budgets.allow(budget, DOLLAR) == [local_day(SEAMS.clock())]
+        assert await passes(stage, "s-1")
+
+
 async def test_who_is_held_too_long_is_told_why_and_when_to_try_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,4 +237,6 @@ async def test_no_budget_gets_the_id_of_one_that_was_removed(tmp_path: Path) -> 
 
 def test_amounts_are_shown_in_their_unit() -> None:
     assert Budget(1, "day", "", "usd", DOLLAR).shown(DOLLAR // 2) == "$0.50"
+    assert Budget(1, "day", "", "usd", DOLLAR).shown(DOLLAR // 1000) == "$0.0010", "no limit of nothing"
+    assert Budget(1, "day", "", "usd", DOLLAR).shown(0) == "$0.00"
     assert Budget(1, "day", "", "tokens", 5).shown(5) == "5 tokens"

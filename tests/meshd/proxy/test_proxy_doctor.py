@@ -49,6 +49,11 @@ async def test_requests_that_passed_unrecorded_are_said(world: World) -> None:
     counts = ann.app.proxy.service().recorder.counts
     counts.requests, counts.lost, counts.trouble = 7, 2, "the disk is full"
     assert await checks(ann, "proxy") == [("warn", "2 of 7 requests passed unrecorded: the disk is full")]
+    (fix,) = [each["fix"] for each in (await ann.call("daemon.doctor"))["checks"] if each["name"] == "proxy"]
+    assert "mesh usage import" in fix
+    counts.trouble = "requests came faster than they could be recorded"
+    (fix,) = [each["fix"] for each in (await ann.call("daemon.doctor"))["checks"] if each["name"] == "proxy"]
+    assert "space" not in fix, "the disk has nothing to do with it"
     assert "2 requests were not recorded" in (await ann.call("usage.show"))["trouble"]
 
 

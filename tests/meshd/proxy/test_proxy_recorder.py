@@ -181,7 +181,7 @@ async def test_a_full_disk_costs_the_record_and_not_the_requests(tmp_path: Path)
                 break
         counts = stage.service.recorder.counts
         assert counts.lost
-        assert "disk is full" in counts.trouble
+        assert counts.trouble == "the disk is full: free some space"
         await stage.service.db.write(lambda tx: tx.pragma("max_page_count", 1_000_000))
         before = stage.count()
         assert await ask(stage) == streamed()

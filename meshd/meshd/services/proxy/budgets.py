@@ -14,7 +14,7 @@ import trio
 from mesh_protocol.io.sqlite import Database
 from meshd.log import get_logger
 from meshd.seams import Clock
-from meshd.services.proxy.asking import Asks, Tell, tell_nobody
+from meshd.services.proxy.asking import Ask, Asks, Tell, tell_nobody
 from meshd.services.proxy.entries import local_day
 from meshd.services.proxy.guards import Refusal
 from meshd.services.proxy.heads import Head
@@ -135,23 +135,30 @@ class Budgets:
         self._again()
 
     async def allow(self, budget: Budget, more: int) -> list[str]:
-        """Allow so much more to whom the person is asked about, or to this day. Returns to whom."""
-        keys = self.asks.keys(budget.id)
-        if not keys:
-            keys = {local_day(self._clock()) if budget.scope == DAY else budget.key} - {""}
+        """Allow so much more than was spent to whom the person is asked about, or to this day. Returns to whom."""
+        beyond = {ask.over.key: self._beyond(ask) for ask in self.asks.open() if ask.over.budget.id == budget.id}
+        if not beyond:
+            key = local_day(self._clock()) if budget.scope == DAY else budget.key
+            spent = self._spent(budget, key, "", "") if budget.scope != AGENTS else None
+            beyond = {key: spent.beyond if spent is not None else 0} if key else {}
 
         def work(tx: apsw.Connection) -> None:
-            for key in keys:
+            for key, over in beyond.items():
                 tx.execute(
                     "INSERT INTO allowance(budget, key, amount) VALUES(?,?,?)"
                     " ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
-                    (budget.id, key, more),
+                    (budget.id, key, over + more),
                 )
 
         await self._db.write(work)
-        self.asks.answered(budget.id, keys)
+        self.asks.answered(budget.id, beyond)
         self._again()
-        return sorted(keys)
+        return sorted(beyond)
+
+    def _beyond(self, ask: Ask) -> int:
+        """By how much the limit is passed by now: what was under way when it was reached has ended since."""
+        now = self._spent(ask.over.budget, ask.session, ask.agent, "")
+        return now.beyond if now is not None and now.key == ask.over.key else ask.over.beyond
 
     def _again(self) -> None:
         self.all = _read(self._db.reader)

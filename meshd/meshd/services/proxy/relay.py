@@ -81,6 +81,11 @@ class Relay:
         self._closing = False
         self._scope = trio.CancelScope()
 
+    @property
+    def answering(self) -> bool:
+        """A request has not been answered to its end."""
+        return self._answers.pending
+
     def finish_soon(self) -> None:
         """End when what is under way has been answered; now, if nothing is."""
         self._closing = True

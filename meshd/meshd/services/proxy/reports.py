@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import apsw
 
 from mesh_protocol.ops.usage import ConversationRow, RequestRow, ThreadRow
+from meshd.services.proxy.entries import local_day
 from meshd.services.proxy.prices import NANO
 
 _SUMS: Final = (
@@ -32,11 +33,12 @@ class Sums(NamedTuple):
     failed: int
 
 
+_LENGTH_MS: Final = {"5h": 5 * 3_600_000, "7d": 7 * 86_400_000}
 NOTHING: Final = Sums("", 0, 0, 0, 0, 0, 0, 0.0, 0, 0, 0, 0)
 
 
 class Limit(NamedTuple):
-    """A window as it was last told."""
+    """A window as it was last told. The fields are the first of the answer's (mesh_protocol.ops.usage.WindowRow)."""
 
     account: str
     window: str
@@ -44,6 +46,14 @@ class Limit(NamedTuple):
     status: str
     until_ms: int
     seen_ms: int
+
+
+class Spend(NamedTuple):
+    """What went through the proxy in a window. The fields are the last of the answer's."""
+
+    requests: int
+    tokens: int
+    cost_usd: float
 
 
 class Glimpse(NamedTuple):
@@ -98,6 +108,24 @@ def list_limits(db: apsw.Connection) -> list[Limit]:
     return [Limit(*row) for row in rows]
 
 
+def sum_window(db: apsw.Connection, limit: Limit) -> Spend:
+    """What an account has used since a window began; nothing where it is not told when that ends."""
+    if not limit.until_ms or limit.window not in _LENGTH_MS:
+        return Spend(0, 0, 0.0)
+    begin_ms = limit.until_ms - _LENGTH_MS[limit.window]
+    day = local_day(begin_ms)  # of the first day each request is looked at, of those behind it the sums
+    rows = db.execute(
+        "SELECT sum(requests), sum(tokens), sum(cost) FROM ("
+        "SELECT count(*) AS requests, sum(input + cache_write_5m + cache_write_1h + cache_read + output) AS tokens,"
+        " sum(cost) AS cost FROM request WHERE day = ?1 AND account = ?2 AND started_ms >= ?3"
+        " UNION ALL SELECT sum(requests), sum(input + cache_write_5m + cache_write_1h + cache_read + output), sum(cost)"
+        " FROM day_total WHERE day > ?1 AND account = ?2)",
+        (day, limit.account, begin_ms),
+    )
+    ((requests, tokens, cost),) = rows
+    return Spend(requests or 0, tokens or 0, (cost or 0) / NANO)
+
+
 def read_glimpse(db: apsw.Connection, day: str, session: str, now_ms: int) -> Glimpse:
     """A few rows each: it is asked every second."""
     today = db.execute("SELECT coalesce(sum(cost), 0) FROM day_total WHERE day = ?", (day,)).get
@@ -119,10 +147,11 @@ _TALK: Final = (
 )
 
 
-def list_talks(db: apsw.Connection, since_ms: int, limit: int) -> list[ConversationRow]:
-    """The conversations that went on after `since_ms`, the newest first."""
+def list_talks(db: apsw.Connection, since_ms: int, limit: int, skip: int = 0) -> list[ConversationRow]:
+    """The conversations that went on after `since_ms`, the newest first, behind the `skip` first ones."""
     rows = db.execute(
-        f"SELECT {_TALK} FROM conversation WHERE last_ms >= ? ORDER BY last_ms DESC LIMIT ?", (since_ms, limit)
+        f"SELECT {_TALK} FROM conversation WHERE last_ms >= ? ORDER BY last_ms DESC, id LIMIT ? OFFSET ?",
+        (since_ms, limit, skip),
     )
     return [ConversationRow(*row) for row in rows]
 
@@ -144,33 +173,34 @@ def find_talks(db: apsw.Connection, beginning: str) -> list[ConversationRow]:
 def list_strands(db: apsw.Connection, conversation: str) -> list[ThreadRow]:
     """Its agents' branches in the order of their begin, at most 500."""
     rows = db.execute(
-        "SELECT r.agent, max(r.parent_agent), r.branch, coalesce(b.origin, 0), max(r.linked = 'content'),"
+        "SELECT r.agent, max(r.parent_agent), r.branch, coalesce(b.origin, 0),"
+        " coalesce((SELECT o.branch FROM request o WHERE o.row = b.origin), ''), max(r.linked = 'content'),"
         " min(r.started_ms), max(r.started_ms + max(0, cast(r.total_ms AS INTEGER))), count(*), sum(r.input),"
         " sum(r.output), sum(r.cache_read), sum(r.cache_write_5m + r.cache_write_1h),"
-        " coalesce(sum(r.cost), 0) / 1e9"
+        " coalesce(sum(r.cost), 0) / 1e9, sum(r.cost IS NULL)"
         " FROM request r LEFT JOIN branch b"
         " ON b.conversation = r.conversation AND b.agent = r.agent AND b.name = r.branch"
         " WHERE r.conversation = ? AND r.kind != 'other' GROUP BY r.agent, r.branch ORDER BY min(r.row) LIMIT 500",
         (conversation,),
     )
-    return [ThreadRow(row[0], row[1], row[2], row[3], bool(row[4]), *row[5:]) for row in rows]
+    return [ThreadRow(row[0], row[1], row[2], row[3], row[4], bool(row[5]), *row[6:]) for row in rows]
 
 
-def list_turns(db: apsw.Connection, conversation: str, limit: int) -> list[tuple[int, RequestRow]]:
-    """Its newest requests, the oldest of them first, each with the number that its bodies are stored under."""
+def list_turns(db: apsw.Connection, conversation: str, limit: int, before: int = 0) -> list[tuple[int, RequestRow]]:
+    """Its newest requests (before that row, if it is given), each with the number that its bodies are stored under."""
     rows = db.execute(
         "SELECT row, started_ms, agent, branch, coalesce(parent, 0), kind, model, status, outcome, stop_reason, tools,"
-        " input, output, cache_read, cache_write_5m + cache_write_1h, thinking, coalesce(cost, 0) / 1e9,"
+        " input, output, cache_read, cache_write_5m + cache_write_1h, thinking, coalesce(cost, 0) / 1e9, cost IS NULL,"
         " partial, unaccounted, error, first_byte_ms, first_token_ms, total_ms, request_id, number FROM request"
-        " WHERE conversation = ? ORDER BY row DESC LIMIT ?",
-        (conversation, limit),
+        " WHERE conversation = ? AND row < ? ORDER BY row DESC LIMIT ?",
+        (conversation, before or 2**62, limit),
     )
     turns = []
     for row in rows:
         tools = row[10].split("\n") if row[10] else []
-        fields = (*row[:10], tools, *row[11:17], bool(row[17]), *row[18:24], 0)
-        turns.append((row[24], RequestRow(*fields)))
-    return turns[::-1]
+        fields = (*row[:10], tools, *row[11:17], bool(row[17]), bool(row[18]), *row[19:25], 0)
+        turns.append((row[25], RequestRow(*fields)))
+    return turns
 
 
 def _dollars(row: tuple[object, ...]) -> Sums:

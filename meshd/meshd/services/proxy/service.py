@@ -2,8 +2,8 @@
 
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -92,6 +92,10 @@ class Service:
         self._setting = trio.Lock()
         """Each change of the settings begins with those that the one before has written."""
         self._bound: socket.socket | None = None
+        self._open_port = 0
+        """Where it listens at this moment."""
+        self._left = trio.Event()
+        """It listens there no more."""
         self._relays: set[Relay] = set()
         self._around: Surroundings
 
@@ -110,6 +114,11 @@ class Service:
     @property
     def connections(self) -> int:
         return len(self._relays)
+
+    @property
+    def answering(self) -> int:
+        """Connections whose request has not been answered to its end."""
+        return sum(relay.answering for relay in self._relays)
 
     @property
     def url(self) -> str:
@@ -186,7 +195,10 @@ class Service:
         through = parse_via(via)
         salt = self._seams.rng(16) if new_token or not old.salt else old.salt
         if not old.on or self.trouble or (port and port != old.port):
-            bound = listen(port or old.port)
+            port = port or old.port
+            while port and port == self._open_port:  # it was switched off, or elsewhere, a moment ago
+                await self._left.wait()
+            bound = listen(port)
             if self._bound is not None:
                 self._bound.close()
             self._bound = bound
@@ -269,7 +281,7 @@ class Service:
                 await changed.wait()
             return
         self.trouble = ""
-        with closing(bound):
+        with self._opened(bound.getsockname()[1]), closing(bound):
             listener = trio.SocketListener(trio.socket.from_stdlib_socket(bound))
             async with trio.open_nursery() as accepting:
                 accepting.start_soon(self._accept, listener, relays)
@@ -281,6 +293,15 @@ class Service:
                     await changed.wait()
                 accepting.cancel_scope.cancel()
         self._finish_relays()
+
+    @contextmanager
+    def _opened(self, port: int) -> Iterator[None]:
+        self._open_port, self._left = port, trio.Event()
+        try:
+            yield
+        finally:
+            self._open_port = 0
+            self._left.set()
 
     def accounts_changed(self) -> None:
         """New connections are judged by the accounts of now. Those that are open end with what they are about."""

@@ -23,7 +23,9 @@ class Budget(NamedTuple):
 
     def shown(self, amount: int) -> str:
         """An amount of its unit for people."""
-        return f"${amount / NANO:.2f}" if self.unit == USD else f"{amount} tokens"
+        if self.unit != USD:
+            return f"{amount} tokens"
+        return f"${amount / NANO:.2f}" if amount >= NANO // 100 or not amount else f"${amount / NANO:.4f}"
 
 
 class Spent(NamedTuple):
@@ -33,6 +35,11 @@ class Spent(NamedTuple):
     key: str
     spent: int
     limit: int
+
+    @property
+    def beyond(self) -> int:
+        """What was spent beyond the limit."""
+        return max(0, self.spent - self.limit)
 
     @property
     def text(self) -> str:

@@ -28,7 +28,8 @@ class Writer:
             return await self._db.write(work)
         except MeshError as error:
             log.warning("the proxy could not write", what=Word(self._what), code=Word(error.code), count=count)
-            self._lose(count, error.message)
+            full = error.code == "storage_full"  # its own words are of what is not lost
+            self._lose(count, "the disk is full: free some space" if full else error.message)
         except StorageFailed:
             self._lose(count, f"the database of {self._what} failed: restart the daemon (mesh down, mesh up)")
         except Exception as error:  # noqa: BLE001 - whatever the record meets, the streams go on
