@@ -57,7 +57,7 @@ def start_daemon(
     moment ago is tried again. Raises `NotStarted`, and `thin.NotTrusted` for a home that must not be used.
     """
     data = thin.data_directory(encode_environment(environ), home)
-    if answers(data):
+    if serves(data, time.monotonic() + seconds):
         return Start()
     why = ancestry.refusal(environ, os.getpid())
     if why:
@@ -95,9 +95,8 @@ def start_service(environ: Mapping[str, str], home: bytes, data: bytes, seconds:
         return Start()
     trouble = service.start_service(found)
     deadline = time.monotonic() + seconds
-    while not trouble and not answers(
-        data
-    ):  # a manager that does not wait for readiness returns before the socket is there
+    # A manager that does not wait for readiness returns before the socket is there.
+    while not trouble and not serves(data, deadline):
         if time.monotonic() > deadline:
             trouble = "it does not answer"
         time.sleep(STEP)
@@ -140,19 +139,39 @@ def answers(data: bytes) -> bool:
     return True
 
 
+def serves(data: bytes, deadline: float) -> bool:
+    """Whether a daemon accepts connections and goes on to answer: it listens before it has opened its keys and its database,
+    and ends where it cannot. One that is still at it at the `deadline` is taken for one that will. Raises `thin.NotTrusted`.
+    """
+    from mesh_clients.build import BUILD
+    from mesh_protocol.io.blocking import Client, ConnectionLost
+    from mesh_protocol.wire.errors import MeshError
+
+    try:
+        with Client(thin.connect(thin.socket_path(data)), build=BUILD) as client:
+            client.call("daemon.status", {}, timeout=max(STEP, deadline - time.monotonic()))
+    except thin.NotTrusted:
+        raise
+    except (thin.NoDaemon, ConnectionLost):
+        return False
+    except (MeshError, TimeoutError):
+        pass  # it is there, whatever it thinks of us
+    return True
+
+
 def take_turn(lock: int, data: bytes, deadline: float) -> bool:
     """Wait for the lock of starters: True when it is ours and there is no daemon yet, False when there is one."""
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if answers(data):
+            if serves(data, deadline):
                 return False
             if time.monotonic() > deadline:
                 raise NotStarted("another command is starting it and is not done: try again in a moment") from None
             time.sleep(STEP)
         else:
-            return not answers(data)
+            return not serves(data, deadline)
 
 
 def read_failure(lock: int, now_ms: int, hold_ms: int = HOLD_MS) -> str:
@@ -217,7 +236,7 @@ def run_until_ready(command: tuple[str, ...], environ: dict[str, str], data: byt
 def has_found_way(data: bytes, deadline: float) -> bool:
     """Wait until the daemon that holds the home answers, or holds it no more; whether it answers. Raises `NotStarted`."""
     while pid := find_holder(data):
-        if answers(data):
+        if serves(data, deadline):
             return True
         if time.monotonic() > deadline:
             raise NotStarted(f"pid {pid} holds this home and nobody can connect to it: {ANEW}")
@@ -234,7 +253,7 @@ def run_once(command: tuple[str, ...], environ: dict[str, str], log: int, data: 
     finally:
         os.close(writer)
     try:
-        while not answers(data):
+        while not serves(data, deadline):
             status = read_status(reader)
             if status is not None:
                 return status

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
-from mesh_protocol.chain import Body, Record, make_record, type_of
-from mesh_protocol.chain_state import REASONS
-from mesh_protocol.ids import DeviceId, InviteId
+from mesh_protocol.chain import Body, InviteClose, Record, make_record, type_of
+from mesh_protocol.chain_state import REASONS, ChainState
+from mesh_protocol.ids import DeviceId, InviteId, MemberId
 from mesh_protocol.io.link import LinkClosed
 from mesh_protocol.keys import CryptoError
 from mesh_protocol.members import ChainError, extend
+from mesh_protocol.rights import rank
 from mesh_protocol.rotation import Rotation
 from mesh_protocol.wire.codec import CodecError
 from mesh_protocol.wire.errors import MeshError, RemoteError
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 log = get_logger("removal")
 
 CHANGE_S: Final = 15.0
+MAX_CLOSED: Final = 32
+"""Invites that are closed in one append, which has at most 64 records."""
 
 WHY: Final = {
     "wrong_signer": "this machine may not do that in {mesh}: {managers} may",
@@ -69,6 +72,40 @@ async def change_as_it_stands(app: "App", mesh: Mesh, bodies: Callable[[], Seque
         await link.membership.append(make)
 
     await while_online(app, mesh, append)
+
+
+async def change_and_close(
+    app: "App", mesh: Mesh, bodies: Callable[[], Sequence[Body]], member: MemberId, allowed: int
+) -> list[InviteId]:
+    """Append records that take something from `member`, and close his open invites to a role of a rank above `allowed`:
+    those that were closed. Raises `MeshError`."""
+    own, closed = app.node.device, list[InviteId]()
+
+    def void() -> list[InviteId]:
+        return _void_invites(mesh.state, own, member, allowed)
+
+    def close() -> list[Body]:
+        now = void()[:MAX_CLOSED]
+        closed.extend(each for each in now if each not in closed)
+        return [InviteClose(each) for each in now]
+
+    while len(void()) > MAX_CLOSED:
+        await change_as_it_stands(app, mesh, close)
+    await change_as_it_stands(app, mesh, lambda: [*close(), *bodies()])
+    return closed
+
+
+def _void_invites(state: ChainState, own: DeviceId, member: MemberId, allowed: int) -> list[InviteId]:
+    """The open invites of a member to a role of a rank above `allowed`, as far as `own` may close them."""
+    actor = state.member_of(own)
+    if actor is None or own not in state.signers or not state.may(own, "invite"):
+        return []
+    openers = set(state.members[member].devices) if member in state.members else set()
+    return [
+        each.invite_id
+        for each in state.invites.values()
+        if each.open and each.opener in openers and allowed < rank(each.role) <= actor.rank
+    ]
 
 
 async def remove(app: "App", mesh: Mesh, bodies: Sequence[Body]) -> Outcome:

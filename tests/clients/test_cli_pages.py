@@ -19,6 +19,7 @@ class Called:
 
     def call(self, params: dict[str, Any]) -> dict[str, Any]:
         self.calls += 1
+        assert params.get("limit", 20) <= 500, "no daemon tells more at once"
         limit = min(PAGE, params.get("limit", 20))
         skip, before = params.get("skip", 0), params.get("before", 0) or self.rows + 1
         found = [{"row": number} for number in range(skip, self.rows)][:limit]
@@ -46,6 +47,12 @@ def test_rows_are_fetched_until_there_are_as_many_as_were_asked_for() -> None:
     once = Called(rows=50, limit=7)
     assert fetched(once) == ([*range(7)], True)
     assert once.calls == 1
+
+
+def test_more_may_be_asked_for_than_one_call_may() -> None:
+    assert fetched(Called(rows=1_200, limit=1_100)) == ([*range(1_100)], True)
+    answer: Any = fetch_conversation(Called(rows=1_200, threads=1, limit=1_100))  # type: ignore[arg-type]
+    assert [row["row"] for row in answer["turns"]] == [*range(101, 1_201)]
 
 
 def test_a_list_without_a_limit_is_fetched_whole() -> None:

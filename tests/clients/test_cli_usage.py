@@ -2,6 +2,7 @@
 
 import csv
 import io
+from types import SimpleNamespace
 
 import pytest
 
@@ -121,6 +122,20 @@ def test_values_are_separated_by_commas_and_none_is_a_formula(capsys: pytest.Cap
     assert [*csv.reader(io.StringIO(text))] == [["key", "requests"], ['\'=HYPERLINK("x")', "-1"], ['a,"b" c', "2"]]
 
 
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"stop": True}, "The transcripts are followed no longer; what they told stays counted.\n"),
+        ({}, "1 message read, 1 of them not counted before\n"),
+    ],
+)
+def test_an_import_says_what_it_did(params: dict[str, object], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = {"files": 1, "messages": 1, "added": 1, "following": False}
+    called = SimpleNamespace(params=params, call=lambda given, wait: answer, as_json=False)
+    assert usage.take_in(called) == 0  # type: ignore[arg-type]
+    assert capsys.readouterr().out == said
+
+
 def thread(agent: str, parent: str, branch: str = "main", **more: object) -> dict[str, object]:
     return {"agent": agent, "parent_agent": parent, "branch": branch, "requests": 1, "cost_usd": 0.5, **more}
 
@@ -166,6 +181,25 @@ def test_each_branch_stands_below_the_one_that_it_leaves() -> None:
         "  a1/main",
         "    a1/compact_1 from 9",
     ]
+
+
+def test_a_tree_fits_eighty_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    deep = [
+        thread(f"agent-number-{number}", f"agent-number-{number - 1}" if number else "", "compact_101500_12")
+        | {"requests": 99_999}
+        for number in range(7)
+    ]
+    deep[-1] |= {
+        "origin": 1_234_567,
+        "guessed": True,
+        "cost_usd": 12_345.67,
+        "output_tokens": 98_765_432,
+        "last_ms": 8_639_000_000,
+    }
+    conversations.print_conversation({**ROW, "id": "talk", "threads": [*deep], "turns": []})  # type: ignore[arg-type]
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("… from 1234567 (a guess)" in line for line in lines)
 
 
 def test_branches_that_lead_to_each_other_are_all_shown() -> None:

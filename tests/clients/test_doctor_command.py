@@ -64,7 +64,7 @@ def test_without_a_daemon_the_rest_is_looked_at_all_the_same(environ: dict, home
 def test_a_daemon_that_cannot_start_says_why(environ: dict, home: Path) -> None:
     (home / "config.toml").write_text("nonsense = 1\n")
     ((verdict, text, fix),) = found(environ, "daemon")
-    assert (verdict, fix) == ("bad", "mesh up")
+    assert (verdict, fix) == ("bad", "see to that, then mesh up")
     assert "config.toml:1: unknown key 'nonsense'" in text
     ((verdict, text, _),) = found(environ, "daemon", "--no-start")
     assert "its last start failed: " in text

@@ -6,7 +6,7 @@ from mesh_clients.cli.invocation import Invocation
 from mesh_clients.cli.pages import fetch_conversation, fetch_rows, rows_of
 from mesh_clients.cli.usage import align, cost, print_csv, short
 from mesh_clients.exits import finish
-from mesh_clients.render import emphasise, say, show_span, show_time, word
+from mesh_clients.render import cut, emphasise, say, show_span, show_time, word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ TURN_CSV = (
     "request_id",
 )
 ID_WIDTH = 13
+NAME_WIDTH = 36
+"""What the counts beside it leave of 80 columns."""
 MAX_DEPTH = 8
 
 
@@ -159,7 +161,8 @@ def tree_name(row: "dict[str, JsonValue]", threads: "list[dict[str, JsonValue]]"
     name = f"{agent[:12]}/{branch}" if agent else branch
     start = f" from {word(row, 'origin')}" if row.get("origin") else ""
     guess = " (a guess)" if row.get("guessed") else ""
-    return f"{'  ' * depth(row, threads)}{name}{start}{guess}"
+    end = f"{start}{guess}"
+    return cut(f"{'  ' * depth(row, threads)}{name}", NAME_WIDTH - len(end)) + end
 
 
 def print_turn(row: "dict[str, JsonValue]") -> None:

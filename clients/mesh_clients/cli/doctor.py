@@ -87,7 +87,7 @@ def no_answer(error: MeshError) -> Finding:
         text = f"it runs as pid {pid}, and nobody can connect to it, unless it is just starting"
         return Finding("daemon", "bad", text, ANEW)
     text = error.message if not why or why in error.message else f"{error.message}; its last start failed: {why}"
-    return Finding("daemon", "bad", text, "mesh up")
+    return Finding("daemon", "bad", text, "see to that, then mesh up" if why else "mesh up")
 
 
 def look_here(called: Invocation, told: Told) -> "Iterator[Finding]":

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     Row = dict[str, JsonValue]
 
 COLUMNS = ("invite", "role", "state", "uses_left", "expires_ms", "approve", "opener", "joined", "waiting")
-WHY = {"approve": "the invite asks for your yes", "expired": "it asked after the invite had expired"}
+WHY = {
+    "approve": "the invite asks for your yes",
+    "expired": "it asked after the invite had expired",
+    "opener": "who made the invite may not invite any more",
+}
 SHORT = 8
 INVITE = 12
 

@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from mesh_protocol.wire.codec import JsonValue
 
 ALL = 10**9
+AT_ONCE = 500
+"""Rows that one call may ask for."""
 
 
 def rows_of(answer: "dict[str, JsonValue]", name: str) -> "list[dict[str, JsonValue]]":
@@ -17,12 +19,11 @@ def rows_of(answer: "dict[str, JsonValue]", name: str) -> "list[dict[str, JsonVa
 
 def fetch_rows(called: Invocation, name: str) -> "dict[str, JsonValue]":
     """The answer with all rows of `name` that were asked for; its `more` is what is left then."""
-    answer = called.call(called.params)
-    rows = rows_of(answer, name)
     wanted = limit_of(called)
+    answer = called.call({**called.params, **bounded(called, wanted)})
+    rows = rows_of(answer, name)
     while answer.get("more") and len(rows) < wanted:
-        limit = {"limit": wanted - len(rows)} if wanted < ALL else {}
-        page = called.call({**called.params, **limit, "skip": len(rows)})
+        page = called.call({**called.params, **bounded(called, wanted - len(rows)), "skip": len(rows)})
         answer["more"] = page.get("more")
         found = rows_of(page, name)
         if not found:
@@ -34,11 +35,12 @@ def fetch_rows(called: Invocation, name: str) -> "dict[str, JsonValue]":
 
 def fetch_conversation(called: Invocation) -> "dict[str, JsonValue]":
     """A conversation with all its threads, and as many of its newest requests as were asked for."""
-    answer = called.call(called.params)
-    threads, turns = rows_of(answer, "threads"), rows_of(answer, "turns")
     wanted = limit_of(called)
+    answer = called.call({**called.params, **bounded(called, wanted)})
+    threads, turns = rows_of(answer, "threads"), rows_of(answer, "turns")
     while answer.get("more") and turns and len(turns) < wanted:
-        page = called.call({**called.params, "limit": wanted - len(turns), "before": turns[0].get("row"), "skip": ALL})
+        limit = bounded(called, wanted - len(turns))
+        page = called.call({**called.params, **limit, "before": turns[0].get("row"), "skip": ALL})
         answer["more"] = page.get("more")
         turns = rows_of(page, "turns") + turns
     while answer.get("more_threads"):
@@ -48,6 +50,11 @@ def fetch_conversation(called: Invocation) -> "dict[str, JsonValue]":
         threads += found
     answer["threads"], answer["turns"] = [*threads], [*turns]
     return answer
+
+
+def bounded(called: Invocation, wanted: int) -> "dict[str, JsonValue]":
+    """The parameter that asks for so many rows; none where the command has no such flag."""
+    return {"limit": min(wanted, AT_ONCE)} if limit_of(called) < ALL else {}
 
 
 def limit_of(called: Invocation) -> int:

@@ -4,11 +4,13 @@ from mesh_clients.cli.invocation import Invocation
 from mesh_clients.cli.secrets import read_secret
 from mesh_clients.exits import finish
 from mesh_clients.render import print_fields, say, word
+from mesh_protocol.wire.errors import MeshError
 
 
 def run(called: Invocation) -> int:
     if called.verb.name == "proxy account":
-        called.call({}, method="proxy.status")  # without a daemon nothing need be typed
+        if called.call({}, method="proxy.status").get("state") == "off":  # then nothing need be typed
+            raise MeshError("service_off", service="proxy")
         what = "refresh token" if called.params.get("kind") == "login" else "API key"
         called.params["secret"] = read_secret(what)
     answer = called.call(called.params)

@@ -62,11 +62,16 @@ def take_in(called: Invocation) -> int:
     """`mesh usage import`: the folder is the one that this person's Claude Code uses."""
     folder = os.environ.get("CLAUDE_CONFIG_DIR") or os.path.join(os.path.expanduser("~"), ".claude")
     answer = called.call({"config": os.path.abspath(folder), **called.params}, wait=IMPORT_S)
-    if not called.as_json:
-        say(f"{word(answer, 'messages')} messages read, {word(answer, 'added')} of them not counted before")
+    if called.as_json:
+        return finish(answer, as_json=True)
+    if called.params.get("stop"):
+        say("The transcripts are followed no longer; what they told stays counted.")
+    else:
+        read = "message" if answer.get("messages") == 1 else "messages"
+        say(f"{word(answer, 'messages')} {read} read, {word(answer, 'added')} of them not counted before")
         if answer.get("following"):
             say("The transcripts are followed from now on; mesh usage import --stop ends that.")
-    return finish(answer, as_json=called.as_json)
+    return finish(answer, as_json=False)
 
 
 def print_csv(rows: "Sequence[dict[str, JsonValue]]", names: "Sequence[str]") -> None:

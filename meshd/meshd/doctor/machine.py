@@ -42,7 +42,8 @@ def check_audit(app: "App") -> Iterator[Check]:
         fix = "mesh audit verify names the first bad entry; docs/audit.md says what to do then"
         yield Check(name="audit", ok="bad", text=text, fix=fix)
     else:
-        yield Check(name="audit", ok="ok", text=f"{written} entries, whole at its end", fix="")
+        entries = "1 entry" if written == 1 else f"{written} entries"
+        yield Check(name="audit", ok="ok", text=f"{entries}, whole at its end", fix="")
 
 
 def check_clock(app: "App") -> Iterator[Check]:

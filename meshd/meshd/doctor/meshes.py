@@ -76,7 +76,7 @@ def _mend_refused(app: "App", mesh: Mesh) -> str:
         )
     if mesh.active and app.node.device not in mesh.state.devices:
         return "another machine has to let this restored one in: mesh restore FILE shows how"
-    return "ask whoever runs the broker"
+    return "it tries again every few minutes; where a copy of this home runs, stop one of them; else ask whoever runs the broker"
 
 
 def _joiners(mesh: Mesh) -> Iterator[Check]:

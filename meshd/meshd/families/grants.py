@@ -7,6 +7,7 @@ from typing import Final
 from mesh_protocol import chain
 from mesh_protocol.chain import Body
 from mesh_protocol.chain_state import Member
+from mesh_protocol.ids import InviteId
 from mesh_protocol.ops.grants import (
     AllowMember,
     Block,
@@ -21,17 +22,20 @@ from mesh_protocol.ops.grants import (
     TakeGrants,
     Unblock,
 )
-from mesh_protocol.rights import PERMISSIONS
+from mesh_protocol.rights import PERMISSIONS, ROLES
 from mesh_protocol.wire.errors import MeshError
 from meshd.grants import BLOCK, granted
 from meshd.local.dispatch import Call, handles
 from meshd.membership import Person, active_mesh, find_peer, find_person, list_people
 from meshd.mesh import Mesh
-from meshd.removal import change_rights
+from meshd.removal import change_and_close
 from meshd.store import trust as store
 from meshd.store.trust import TrustRow
 
 MAX_ROWS: Final = 200
+MAX_NAMED: Final = 100
+ID_DIGITS: Final = 12
+"""Of an invite's id, as mesh invites shows it."""
 SIGNING: Final = frozenset({"invite", "manage_permissions"})
 """What a member needs a device for that signs for the mesh."""
 
@@ -62,27 +66,26 @@ def _other_than_owner(call: Call, wanted: str, peer: str) -> tuple[Mesh, Person]
 
 async def _change(call: Call, mesh: Mesh, person: Person, wanted: frozenset[str]) -> MemberRights:
     member_id = person.member.member_id
+    closed: list[InviteId] = []
     if wanted != person.member.permissions:
-        await change_rights(call.app, mesh, _records(mesh, person.member, wanted))
+        allowed = len(ROLES) if "invite" in wanted else -1
+        closed = await change_and_close(
+            call.app, mesh, lambda: _records(mesh, person.member, wanted), member_id, allowed
+        )
     now = mesh.state.members.get(member_id)
     if now is None:
         raise MeshError("unknown_recipient", target=person.name, candidates=[])
-    return _rights(mesh, person._replace(member=now))
+    return _rights(mesh, person._replace(member=now), closed)
 
 
 def _records(mesh: Mesh, member: Member, wanted: frozenset[str]) -> Sequence[Body]:
-    """The set itself; and what makes it worth something: devices that sign for who invites or manages, none for others,
-    and no open invite of one who may not invite any more."""
+    """The set itself; and what makes it worth something: devices that sign for who invites or manages, none for others."""
     state = mesh.state
     policy = chain.Policy(member.member_id, tuple(key for key in PERMISSIONS if key in wanted))
     active = state.active_devices(member.member_id)
     if wanted & SIGNING:
-        signers: list[Body] = [chain.AddSigner(device) for device in active if device not in state.signers]
-    else:
-        signers = [chain.RemoveSigner(device) for device in active if device in state.signers]
-    opened = [] if "invite" in wanted else [each for each in state.invites.values() if each.opener in member.devices]
-    closed = [chain.InviteClose(invite.invite_id) for invite in opened if invite.open]
-    return [policy, *signers, *closed]
+        return [policy, *(chain.AddSigner(device) for device in active if device not in state.signers)]
+    return [policy, *(chain.RemoveSigner(device) for device in active if device in state.signers)]
 
 
 @handles(ListRights)
@@ -92,7 +95,7 @@ async def list_rights(call: Call, request: ListRights) -> RightsAnswer:
     return RightsAnswer(members=[_rights(mesh, each) for each in people[:MAX_ROWS]], more=len(people) > MAX_ROWS)
 
 
-def _rights(mesh: Mesh, person: Person) -> MemberRights:
+def _rights(mesh: Mesh, person: Person, closed: Sequence[InviteId] = ()) -> MemberRights:
     member = person.member
     return MemberRights(
         member=person.name,
@@ -102,6 +105,7 @@ def _rights(mesh: Mesh, person: Person) -> MemberRights:
         permissions=[key for key in PERMISSIONS if key in member.permissions],
         own=member.policy is not None,
         signer=any(device in mesh.state.signers for device in mesh.state.active_devices(member.member_id)),
+        closed_invites=[invite.hex()[:ID_DIGITS] for invite in closed[:MAX_NAMED]],
     )
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from mesh_protocol import chain
 from mesh_protocol.chain import Body
-from mesh_protocol.ids import DeviceId, InviteId, MemberId
+from mesh_protocol.ids import MemberId
 from mesh_protocol.ops.members import (
     Ban,
     DeviceRow,
@@ -40,14 +40,12 @@ from meshd.membership import (
     list_people,
 )
 from meshd.mesh import Mesh
-from meshd.removal import Outcome, change_as_it_stands, change_rights, remove, wait_confirmed
+from meshd.removal import Outcome, change_and_close, change_rights, remove, wait_confirmed
 from meshd.store.devices import read_devices
 
 MAX_ROWS: Final = 200
 """Rows that one answer holds whatever is in them."""
 MAX_NAMED: Final = 100
-MAX_CLOSED: Final = 32
-"""Invites that are closed in one append, which has at most 64 records."""
 ID_DIGITS: Final = 12
 """Of an invite's id, as mesh invites shows it."""
 
@@ -162,17 +160,10 @@ async def set_role(call: Call, request: SetRole) -> MemberState:
     mesh = active_mesh(call.app.node, request.mesh)
     person = find_person(mesh, request.peer, "member")
     member_id = person.member.member_id
-    own = call.app.node.device
-    closed: list[InviteId] = []
-
-    def close() -> list[Body]:
-        void = _void_invites(mesh, own, member_id, request.role)[:MAX_CLOSED]
-        closed.extend(each for each in void if each not in closed)
-        return [chain.InviteClose(each) for each in void]
-
-    while len(_void_invites(mesh, own, member_id, request.role)) > MAX_CLOSED:
-        await change_as_it_stands(call.app, mesh, close)
-    await change_as_it_stands(call.app, mesh, lambda: [*close(), *_role_records(mesh, member_id, request.role)])
+    allowed = rank(request.role) if "invite" in ROLE_PERMISSIONS[request.role] else -1
+    closed = await change_and_close(
+        call.app, mesh, lambda: _role_records(mesh, member_id, request.role), member_id, allowed
+    )
     return MemberState(
         id=member_id.hex(),
         member=person.name,
@@ -181,21 +172,6 @@ async def set_role(call: Call, request: SetRole) -> MemberState:
         state=person.state,
         closed_invites=[invite.hex()[:ID_DIGITS] for invite in closed[:MAX_NAMED]],
     )
-
-
-def _void_invites(mesh: Mesh, own: DeviceId, member_id: MemberId, role: str) -> list[InviteId]:
-    """The open invites of a member that he could not open in `role`, as far as `own` may close them."""
-    state = mesh.state
-    actor = state.member_of(own)
-    if actor is None or own not in state.signers or not state.may(own, "invite"):
-        return []
-    allowed = rank(role) if "invite" in ROLE_PERMISSIONS[role] else -1
-    openers = set(state.members[member_id].devices) if member_id in state.members else set()
-    return [
-        each.invite_id
-        for each in state.invites.values()
-        if each.open and each.opener in openers and allowed < rank(each.role) <= actor.rank
-    ]
 
 
 def _role_records(mesh: Mesh, member_id: MemberId, role: str) -> Sequence[Body]:

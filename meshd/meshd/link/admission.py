@@ -140,21 +140,28 @@ class Membership:
         if self.mesh.state.is_active(request.device) or not invite.open:
             await self._drop(number)
             return
-        if self.node.now() > invite.expires_ms or invite.approve:
-            self._keep(number, request, invite)
+        if why := self._why_a_person(invite):
+            self._keep(number, request, why)
             return
         try:
             await self._admit(request, invite)
         except (CryptoError, MeshError) as error:
             log.warning("a newcomer could not be admitted", error=error, mesh=Id(self.mesh.id))
 
-    def _keep(self, number: int, request: JoinRequest, invite: Invite) -> None:
+    def _why_a_person(self, invite: Invite) -> str:
+        """Why a person has to say yes to who comes by `invite`; empty: nobody has to."""
+        if invite.approve:
+            return "approve"
+        if not self.mesh.state.may(invite.opener, "invite"):
+            return "opener"
+        return "expired" if self.node.now() > invite.expires_ms else ""
+
+    def _keep(self, number: int, request: JoinRequest, why: str) -> None:
         knocks = self.mesh.knocks
         known = knocks.get(number)
         if known is None and len(knocks) >= MAX_KNOCKS:
             log.warning("too many machines wait to be let in", mesh=Id(self.mesh.id))
             return
-        why = "approve" if invite.approve else "expired"
         at_ms = self.node.now() if known is None else known.at_ms
         knocks[number] = Knock(number, request, self._newcomer_name(request), why, at_ms)
         log.info("a join request waits for a person", mesh=Id(self.mesh.id))

@@ -39,7 +39,7 @@ PEER_ERRORS = ("unknown_mesh", "no_mesh", "unknown_recipient")
 
 class MemberRights(Answer, frozen=True):
     """What a member may do. `own` says that this is other than his role's; `signer` that a device of his may sign for the
-    mesh, which inviting, admitting and removing need."""
+    mesh, which inviting, admitting and removing need. `closed_invites` ended with a change, because he may invite no more."""
 
     member: str
     id: str
@@ -48,6 +48,7 @@ class MemberRights(Answer, frozen=True):
     permissions: list[str]
     own: bool
     signer: bool
+    closed_invites: list[str] = []
 
 
 @op(

@@ -15,7 +15,7 @@ Since = Annotated[
     ),
 ]
 ConversationId = Annotated[
-    str, msgspec.Meta(min_length=4, max_length=128, description="the conversation's id, or its beginning")
+    str, msgspec.Meta(min_length=1, max_length=128, description="the conversation's id, or its beginning")
 ]
 Rows = Annotated[int, msgspec.Meta(ge=1, le=500, description="how many rows at most")]
 Skip = Annotated[int, msgspec.Meta(ge=0, le=10**9)]

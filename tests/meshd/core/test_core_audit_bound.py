@@ -172,6 +172,10 @@ async def test_doctor_says_a_broken_end_and_what_to_do(world: World) -> None:
     assert (await doctor(ann))["ok"] == "bad", "and when that is far behind"
 
 
+async def test_doctor_counts_a_first_entry_as_one(world: World) -> None:
+    assert (await doctor(await world.machine("ann")))["text"] == "1 entry, whole at its end"
+
+
 async def test_doctor_reads_the_end_of_a_long_log_only(world: World) -> None:
     ann, _ = await world.mesh("ann", "bob")
     await change(ann, 60)

@@ -90,6 +90,7 @@ async def test_a_member_who_may_invite_signs_and_one_who_may_not_any_more_leaves
     await world.invite(bob)
     denied = await ann.call("member.deny", peer="bob", keys=["invite"])
     assert not denied["signer"]
+    assert len(denied["closed_invites"]) == 1
     assert not any(each.open for each in ann.mesh().state.invites.values())
     await world.until(lambda: bob.app.node.device not in bob.mesh().state.signers, what="bob signs no more")
     assert await bob.refusal("mesh.invite") == "not_allowed"
@@ -108,6 +109,25 @@ async def test_nobody_gives_what_he_may_not_do_himself_nor_changes_who_stands_ab
     assert await cid.refusal("member.deny", peer="bob", keys=["send"]) == "not_allowed"
     assert (await bob.call("member.deny", peer="cid", keys=["use_tools"]))["permissions"] == ["send", "write_state"]
     assert await ann.refusal("member.deny", peer="ann", keys=["send"]) == "not_allowed"
+
+
+async def test_who_may_not_close_invites_may_take_the_right_to_open_them_all_the_same(world: World) -> None:
+    ann, bob, cid = await world.mesh("ann", "bob", "cid")
+    await ann.call("member.allow", peer="bob", keys=["invite"])
+    await ann.call("member.allow", peer="cid", keys=["manage_permissions"])
+    for each in (bob, cid):
+        await world.until(lambda m=each: m.app.node.device in m.mesh().state.signers, what="both sign")  # type: ignore[misc]
+    url = await world.invite(bob)
+    await world.until(lambda: any(each.open for each in cid.mesh().state.invites.values()), what="cid knows of it")
+    denied = await cid.call("member.deny", peer="bob", keys=["invite"])
+    assert (denied["signer"], denied["closed_invites"]) == (False, [])
+    dan = await world.machine("dan")
+    joining = await dan.call("mesh.join", url=url, me="dan", wait_s=1)
+    assert joining["state"] == "pending"
+    (waits,) = (await ann.call("invite.list"))["waiting"]
+    assert (waits["name"], waits["why"]) == ("dan", "opener"), "ann, who may let him in, is asked"
+    await ann.call("invite.approve", who="dan")
+    await world.until(lambda: dan.mesh().active, what="dan is in")
 
 
 # What a person grants.

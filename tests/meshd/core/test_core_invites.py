@@ -1,8 +1,10 @@
 """Invites for several, and those that want a person's yes: who waits is seen, survives restarts, and is let in or not."""
 
+import pytest
 import trio
 
 from mesh_protocol.invite import parse_link
+from mesh_protocol.wire.codec import JsonValue
 from mesh_protocol.wire.errors import MeshError
 from world.machine import Machine
 from world.talk import Answer
@@ -205,7 +207,12 @@ async def test_a_lower_role_closes_the_open_invites_that_it_does_not_allow_and_n
     assert (await ann.call("member.role", peer="bob", role="admin"))["closed_invites"] == []
 
 
-async def test_a_lower_role_closes_more_invites_than_one_append_takes(world: World) -> None:
+@pytest.mark.parametrize(
+    "change", [{"op": "member.role", "role": "member"}, {"op": "member.deny", "keys": ["invite", "manage_permissions"]}]
+)
+async def test_who_may_not_invite_any_more_leaves_no_invite_however_many_he_opened(
+    world: World, change: dict[str, JsonValue]
+) -> None:
     ann, bob = await world.mesh("ann", "bob")
     await ann.call("member.role", peer="bob", role="admin")
     await world.until(lambda: bob.app.node.device in bob.mesh().state.signers, what="bob signs")
@@ -214,7 +221,8 @@ async def test_a_lower_role_closes_more_invites_than_one_append_takes(world: Wor
         if number % 10 == 9:
             await trio.sleep(3600)
             await bob.until_online()
-    changed = await ann.call("member.role", peer="bob", role="member")
+    params = dict(change)
+    changed = await ann.call(str(params.pop("op")), peer="bob", **params)
     assert len(changed["closed_invites"]) == 70
     assert not any(invite.open for invite in ann.mesh().state.invites.values())
-    assert ann.mesh().state.members[bob.mesh().row.member].role == "member"
+    assert not ann.mesh().state.may(bob.app.node.device, "invite")

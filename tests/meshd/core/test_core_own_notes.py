@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import trio
 
 from mesh_protocol.chain_bodies import AddDevice
 from mesh_protocol.io.sqlite import InlineWorker
@@ -10,6 +11,7 @@ from mesh_protocol.keys import SigningKey
 from meshd.ownnotes import OwnNotes
 from meshd.removal import remove
 from meshd.services.proxy.asking import Ask
+from meshd.services.proxy.heads import Head, Header
 from meshd.services.proxy.spending import Budget, Spent
 from world.machine import Machine
 from world.world import World
@@ -52,6 +54,22 @@ async def test_the_message_names_a_client_that_has_a_name(world: World) -> None:
     ((told, _),) = notes_to(ann)
     said = str((await ann.call("message.status", id=told))["message"])
     assert "client ci of the API proxy has used up" in said
+
+
+async def test_a_request_that_a_budget_holds_is_what_tells_the_other_device(world: World) -> None:
+    ann, _ = await world.mesh("ann", "bob")
+    await remove(ann.app, ann.mesh(), [AddDevice(ann.mesh().row.member, SECOND)])
+    ann.app.node.seams = replace(ann.app.node.seams, worker=lambda name: InlineWorker())
+    await ann.call("proxy.on")
+    await ann.call("budget.set", amount=0, per="session")
+    named = Header(b"X-Claude-Code-Session-Id", b"talk-one", b"x-claude-code-session-id")
+    head = Head(b"POST", b"/v1/messages", b"1.1", (named,), chunked=False, last=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ann.app.proxy.service().budgets.gate, head, "")
+        await world.until(lambda: notes_to(ann), what="the message")
+        nursery.cancel_scope.cancel()
+    ((_, device),) = notes_to(ann)
+    assert device == SECOND
 
 
 async def test_with_one_device_nobody_is_told(world: World) -> None:

@@ -1,9 +1,11 @@
-"""Switching the proxy off and on again, as fast as a script does."""
+"""What comes in quick succession: the proxy off and on again, a client that is gone before the API is reached."""
 
 from pathlib import Path
 
+import pytest
 import trio
 
+from meshd.services.proxy.upstreams import Door
 from proxy_kit.stage import answering, open_stage, read_request, until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -56,3 +58,28 @@ async def test_what_is_still_answered_is_what_is_under_way_and_no_idle_connectio
         go.set()
         await client.until(b"0\r\n\r\n")
         await until(lambda: stage.service.answering == 0, "the answer's end")
+
+
+async def test_a_client_that_leaves_before_the_api_is_reached_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[bytes] = []
+    reached, go = trio.Event(), trio.Event()
+    connect = Door.open
+
+    async def slowly(door: Door) -> trio.abc.Stream:
+        reached.set()
+        await go.wait()
+        return await connect(door)
+
+    monkeypatch.setattr(Door, "open", slowly)
+    async with open_stage(tmp_path, answering(OK, heard)) as stage:
+        client = await stage.client()
+        await client.send(stage.request("/v1/messages", b"{}"))
+        await reached.wait()
+        await client.stream.aclose()
+        go.set()
+        (row,) = await stage.recorded(1)
+        assert row["outcome"] == "client_left"
+        await until(lambda: stage.service.connections == 0, "the connection's end")
+    assert heard == []

@@ -97,6 +97,19 @@ def test_what_is_not_whole_yet_is_left_for_the_next_time(tmp_path: Path) -> None
     assert [entry.message_id for entry in rest.entries] == ["b"]
 
 
+def test_a_message_of_which_one_line_is_young_is_left_whole_for_the_next_time(tmp_path: Path) -> None:
+    """Claude Code writes all lines of a message at its end, each with the time at which its block ended."""
+    tool = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {}}
+    path = write(tmp_path, line("z") + line("a", second=1) + line("a", tool, second=9))
+    young = 1_763_632_809_250 + 5_000
+    (piece,) = read(tmp_path, now=young)
+    assert [entry.message_id for entry in piece.entries] == ["z"]
+    assert piece.read == len(line("z"))
+    (rest,) = read(tmp_path, {piece.path: piece.read}, young + 6_000)
+    assert [(entry.message_id, entry.tools) for entry in rest.entries] == [("a", ["Bash"])]
+    assert rest.read == path.stat().st_size
+
+
 @pytest.mark.parametrize(
     "text",
     [

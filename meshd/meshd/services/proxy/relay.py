@@ -182,6 +182,10 @@ class Relay:
                 self._outcome = Outcome.UNREACHABLE
                 self._answers.close(self._outcome, trio.current_time())
                 return Refusal(HTTPStatus.BAD_GATEWAY, "api_error", f"the API cannot be reached: {error}")
+            if self._client_has_left():
+                self._outcome = Outcome.CLIENT_LEFT
+                self._answers.close(self._outcome, trio.current_time())
+                return _OFF  # nobody reads it
             nursery.start_soon(self._pass_answers, self._upstream, nursery.cancel_scope)
         self._exchange, self._chunked, self._replaced = exchange, head.chunked, credential is not None
         return write_head(head, around.door.prefix + target, around.door.host_header, credential)

@@ -59,6 +59,7 @@ def _read_file(path: Path, start: int, prices: Prices, now_ms: int) -> Iterator[
     with path.open("rb") as file:
         file.seek(start)
         under_way: dict[str, _Message] = {}
+        begins: dict[str, int] = {}
         done = start
         while line := file.readline(MAX_LINE):
             if not line.endswith(b"\n"):
@@ -66,10 +67,13 @@ def _read_file(path: Path, start: int, prices: Prices, now_ms: int) -> Iterator[
             message = _read_line(line)
             if message is not None:
                 if message.started_ms > now_ms - YOUNG_MS:
+                    if under_way.pop(message.id, None) is not None:  # its other lines wait with it
+                        done = begins[message.id]
                     break
                 if message.id not in under_way and len(under_way) >= BATCH:
                     yield Piece(str(path), done, [each.entry(prices) for each in under_way.values()])
-                    under_way = {}
+                    under_way, begins = {}, {}
+                begins.setdefault(message.id, done)
                 under_way.setdefault(message.id, message).merge(message)
             done += len(line)
         if under_way or done > start:
