@@ -89,7 +89,9 @@ def device_state(device: Device) -> str:
 
 
 def describe_device(mesh: Mesh, device: DeviceId) -> str:
-    """Its member's name and the beginning of its id."""
+    """Its member's name and the beginning of its id; the mesh's recovery key, which signs in a device's place, as such."""
+    if device == mesh.state.genesis.recovery_pub:
+        return "the recovery key"
     return f"{mesh.name_of(mesh.state.devices[device].member_id)} {device.hex()[:8]}"
 
 

@@ -63,8 +63,9 @@ async def admit_restored(app: "App", mesh: Mesh, person: Person, prekey: SignedP
     member = person.member
     active = mesh.state.active_devices(member.member_id)
     if active and member.member_id != mesh.row.member:
+        machines = "1 machine" if len(active) == 1 else f"{len(active)} machines"
         why = (
-            f"{person.name} still has {len(active)} machines in {mesh.slug}: one of them lets the new one in, with this same"
+            f"{person.name} still has {machines} in {mesh.slug}: one of them lets the new one in, with this same"
             f" command; lost ones are taken out first, with mesh device revoke"
         )
         raise MeshError("not_allowed", why=why)

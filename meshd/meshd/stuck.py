@@ -31,14 +31,14 @@ def why_stuck(session: Session, rung: str, backlog: Backlog, link: Why | None, n
     """`link` is what keeps its mesh from the broker, if anything does."""
     waiting = backlog.waiting
     if not session.alive:
-        return Why("offline", f"it ended {ago(now_ms - session.ended_ms)}; {_count(waiting)} wait for it")
+        return Why("offline", f"it ended {ago(now_ms - session.ended_ms)}; {_wait(waiting)} for it")
     if session.status.word == "waiting":
         return Why("waiting_for_you", "it waits for your answer in its terminal: a permission or a question")
     if session.failure:
         return Why(session.failure, f"its last turn failed ({session.failure}): say something to it to go on")
     if session.mode != "push" or session.status.word == "dnd":
         set_to = f"mode {session.mode}" if session.mode != "push" else "do not disturb"
-        return Why("closed", f"it takes no messages by itself ({set_to}); {_count(waiting)} wait")
+        return Why("closed", f"it takes no messages by itself ({set_to}); {_wait(waiting)}")
     if backlog.held:
         held = f"{_count(backlog.held)} for it {'is' if backlog.held == 1 else 'are'} held until you let them in"
         return Why("held", f"{held}: mesh held, then mesh held release ID")
@@ -51,20 +51,26 @@ def _why_slow(session: Session, rung: str, backlog: Backlog) -> Why:
     """Nothing keeps its messages from it for good."""
     waiting = backlog.waiting
     if waiting and rung == "pull":
-        return Why("pull", f"{_count(waiting)} wait until its agent calls check_messages: it has no inbox and no hooks")
+        return Why("pull", f"{_wait(waiting)} until its agent calls check_messages: it has no inbox and no hooks")
     if backlog.summed and backlog.summed >= waiting:
         named = (
             f"{_count(backlog.summed)} came too fast and {'was' if backlog.summed == 1 else 'were'} named in a digest"
         )
         return Why("digest", f"{named}: it has them when its agent calls check_messages")
     if waiting and session.status.word == "working":
-        return Why("working", f"it works; {_count(waiting)} wait until it is idle")
+        return Why("working", f"it works; {_wait(waiting)} until it is idle")
     if waiting and backlog.pause_s > 0:
         pause = f"the next goes to it in {math.ceil(backlog.pause_s)} s"
-        return Why("rate_limited", f"it had its share of pushes for this minute; {_count(waiting)} wait, {pause}")
-    word = "nothing keeps it" if not waiting else f"{_count(waiting)} are on the way to it"
+        return Why("rate_limited", f"it had its share of pushes for this minute; {_wait(waiting)}, {pause}")
+    word = (
+        "nothing keeps it" if not waiting else f"{_count(waiting)} {'is' if waiting == 1 else 'are'} on the way to it"
+    )
     return Why("fine", f"{word}; it is {session.status.word}")
 
 
 def _count(number: int) -> str:
     return "1 message" if number == 1 else f"{number} messages"
+
+
+def _wait(number: int) -> str:
+    return f"{_count(number)} {'waits' if number == 1 else 'wait'}"

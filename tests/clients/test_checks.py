@@ -164,7 +164,7 @@ def test_a_path_that_is_gone_and_one_of_another_version_are_told_apart(
     environ: dict, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     written = files[0].read_text()
-    script = programs.hot_command("hook", "")[2]
+    script = next(word for word in programs.hot_command("hook", "") if word.endswith(programs.SCRIPT))
     files[0].write_text(written.replace(script, "/gone/mesh_clients/hot.py"))
     assert only(registered(environ), "hooks").text == "it runs /gone/mesh_clients/hot.py, which is gone"
     other = tmp_path / "old/mesh_clients/hot.py"

@@ -132,6 +132,14 @@ def test_status_says_what_stops_a_mesh(scripted: Scripted, environ: dict) -> Non
     assert json.loads(mesh(environ, "status", "--json").stdout) == status
 
 
+def test_status_does_not_call_a_locked_daemon_one_without_a_mesh(scripted: Scripted, environ: dict) -> None:
+    status = {"version": "0.1.0", "pid": 7, "home": "/h", "up_s": 1, "keys": "file", "device": "", "meshes": []}
+    scripted.on_request["daemon.status"] = result({**status, "state": "locked", "unread": 0, "sessions": 0})
+    scripted.start()
+    text = mesh(environ, "status").stdout.decode()
+    assert text.endswith("The keys are locked: nothing is sent or shown until mesh unlock.\n")
+
+
 def test_down_without_a_daemon_is_no_error(environ: dict, home: object) -> None:
     done = mesh(environ, "down")
     assert (done.returncode, done.stdout) == (0, b"no daemon runs\n")

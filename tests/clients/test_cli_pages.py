@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from mesh_clients.cli.pages import fetch_conversation, fetch_rows
+from mesh_clients.cli.pages import fetch_conversation, fetch_rows, want_all
 
 PAGE = 7
 
@@ -53,6 +53,12 @@ def test_more_may_be_asked_for_than_one_call_may() -> None:
     assert fetched(Called(rows=1_200, limit=1_100)) == ([*range(1_100)], True)
     answer: Any = fetch_conversation(Called(rows=1_200, threads=1, limit=1_100))  # type: ignore[arg-type]
     assert [row["row"] for row in answer["turns"]] == [*range(101, 1_201)]
+
+
+def test_a_spreadsheet_gets_all_rows_unless_a_limit_was_given() -> None:
+    for called, count in ((Called(rows=50), 50), (Called(rows=50, limit=9), 9), (Called(rows=50, usual=0), 50)):
+        want_all(called)  # type: ignore[arg-type]
+        assert len(fetched(called)[0]) == count
 
 
 def test_a_list_without_a_limit_is_fetched_whole() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from client_kit.programs import HOT, MESH
 from client_kit.scripted import Scripted, says
+from mesh_clients.install.programs import SCRIPT, hot_command
 
 THIN = {"_socket", "mesh_clients", "mesh_clients.thin"}
 RELAY = THIN | {
@@ -38,6 +39,22 @@ def test_a_thin_client_loads_builtins_and_its_socket_only(scripted: Scripted, en
     mine = loaded([*python, "-X", "importtime", HOT[2], verb], environ) - bare(python, environ)
     assert mine - {"_signal"} == THIN
     assert [request.method for request in scripted.requests] == [verb]
+
+
+def test_a_hook_as_settings_name_it_loads_no_more(scripted: Scripted, environ: dict) -> None:
+    scripted.on_request["hook"] = says(b"ok")
+    scripted.start()
+    python, flags, *words = hot_command("hook", "")
+    mine = loaded([python, flags, "-X", "importtime", *words], environ) - bare([python, flags], environ)
+    assert mine - {"_signal"} == THIN
+    assert [request.method for request in scripted.requests] == ["hook"]
+
+
+@pytest.mark.parametrize("gone", ["/gone/mesh_clients/hot.py", "/dev/null/mesh_clients/hot.py"])
+def test_a_hook_whose_files_are_gone_ends_with_0_and_says_nothing(environ: dict, gone: str) -> None:
+    words = [gone if word.endswith(SCRIPT) else word for word in hot_command("hook", environ["MESH_HOME"])]
+    done = subprocess.run(words, env=environ, input=b"{}", capture_output=True, timeout=20, check=False, cwd="/")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 @pytest.mark.parametrize("verb", ["statusline", "hook"])

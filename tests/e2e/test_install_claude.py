@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,25 @@ async def test_an_install_under_a_running_session_is_not_lost(claude_stage: Stag
         await view.shows(claude_stage.api.otherwise)
     assert "mesh" in json.loads((home.path / ".claude.json").read_bytes())["mcpServers"]
     assert (await settled.mesh(home, "install", "--check"))[0] == 0
+
+
+@pytest.mark.parametrize("gone", ["/mesh_clients/hot.py", sys.executable])
+async def test_hooks_whose_files_are_gone_hold_up_no_turn(claude_stage: Stage, settled: Settled, gone: str) -> None:
+    """As after an upgrade that moved them: Claude Code refuses a prompt whose hook ends with 2, as Python without its script."""
+    home = claude_stage.home()
+    await settled.install(home)
+    path = home.config / "settings.json"
+    written = path.read_text()
+    path.write_text(written.replace(gone, f"/gone{gone}"))
+    assert path.read_text() != written
+    async with claude_stage.headless(home, "--include-hook-events") as view:
+        await view.say("hello")
+        (result,) = await view.results(1)
+        assert result["result"] == claude_stage.api.otherwise
+        if gone != sys.executable:
+            await until(lambda: "Stop" in hooks_that_ran(view), what="the last hook", explain=view.explain)
+            assert set(hooks_that_ran(view).values()) == {0}
+    assert len(claude_stage.api.turns()) == 1
 
 
 async def test_a_configuration_elsewhere_is_read_where_we_write_it(claude_stage: Stage, settled: Settled) -> None:

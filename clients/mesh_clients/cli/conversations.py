@@ -3,7 +3,7 @@
 import sys
 
 from mesh_clients.cli.invocation import Invocation
-from mesh_clients.cli.pages import fetch_conversation, fetch_rows, rows_of
+from mesh_clients.cli.pages import fetch_conversation, fetch_rows, rows_of, want_all
 from mesh_clients.cli.usage import align, cost, print_csv, short
 from mesh_clients.exits import finish
 from mesh_clients.render import cut, emphasise, say, show_span, show_time, word
@@ -61,6 +61,8 @@ MAX_DEPTH = 8
 def run(called: Invocation) -> int:
     as_csv, bodies = (bool(called.params.pop(name, False)) for name in ("csv", "bodies"))
     one = called.verb.name == "conversation"
+    if as_csv:
+        want_all(called)
     answer = fetch_conversation(called) if one else fetch_rows(called, "conversations")
     if bodies and not as_csv:
         from mesh_clients.cli.bodies import fetch_bodies

@@ -52,6 +52,12 @@ def fetch_conversation(called: Invocation) -> "dict[str, JsonValue]":
     return answer
 
 
+def want_all(called: Invocation) -> None:
+    """Ask for all rows where no number was given: what is left out of a spreadsheet is not seen."""
+    if limit_of(called) < ALL:
+        called.params.setdefault("limit", ALL - 1)
+
+
 def bounded(called: Invocation, wanted: int) -> "dict[str, JsonValue]":
     """The parameter that asks for so many rows; none where the command has no such flag."""
     return {"limit": min(wanted, AT_ONCE)} if limit_of(called) < ALL else {}

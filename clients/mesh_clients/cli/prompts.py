@@ -35,6 +35,9 @@ def print_library(answer: "dict[str, JsonValue]") -> None:
     for row in bad:
         say("")
         say(emphasise(f"{word(row, 'file')} is not served: {word(row, 'why')}", sys.stdout))
+    if answer.get("more"):
+        say("")
+        say(f"and {word(answer, 'more')} more, which do not fit here")
 
 
 def places(row: "dict[str, JsonValue]") -> list[str]:

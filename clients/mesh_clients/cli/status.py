@@ -29,10 +29,13 @@ def print_status(answer: "dict[str, JsonValue]") -> None:
     say(f"keys      {field('keys')}")
     say(f"sessions  {field('sessions')}")
     say(f"unread    {field('unread')}{' (mesh inbox)' if answer.get('unread') else ''}")
-    if answer.get("state") == "locked":
+    locked = answer.get("state") == "locked"
+    if locked:
         say("The keys are locked: nothing is sent or shown until mesh unlock.")
     meshes = answer.get("meshes")
     rows = [row for row in meshes if isinstance(row, dict)] if isinstance(meshes, list) else []
+    if locked and not rows:
+        return  # its meshes are not known yet
     say("")
     if not rows:
         say("No mesh yet: mesh new NAME, or mesh join URL")

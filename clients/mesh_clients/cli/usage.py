@@ -6,7 +6,7 @@ import sys
 
 from mesh_clients.cli.derived import print_list
 from mesh_clients.cli.invocation import Invocation
-from mesh_clients.cli.pages import fetch_rows, rows_of
+from mesh_clients.cli.pages import fetch_rows, rows_of, want_all
 from mesh_clients.exits import finish
 from mesh_clients.render import columns, cut, emphasise, say, show_time, terminal_width, word
 
@@ -45,6 +45,8 @@ def run(called: Invocation) -> int:
         return take_in(called)
     as_csv = bool(called.params.pop("csv", False))
     name, names = ("days", called.verb.columns) if called.verb.name == "usage reconcile" else ("rows", CSV)
+    if as_csv:
+        want_all(called)
     answer = fetch_rows(called, name)
     if called.as_json:
         return finish(answer, as_json=True)

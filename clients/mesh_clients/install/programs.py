@@ -1,6 +1,7 @@
 """The commands that Claude Code's files and the service name: absolute paths, because neither a shell nor a PATH is there.
 
-`-IS` and a script's path, as only there interpreter flags can be kept: that start costs a tenth more than bare Python.
+`-IS` and a script's path, as only there interpreter flags can be kept: that start costs a tenth more than bare Python. A
+hook names the script all the same: by it we know it again.
 """
 
 import os
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 
 SCRIPT = "/mesh_clients/hot.py"
 """How a path ends that is ours, whichever version or environment it belongs to."""
+HOOK = """\
+import sys
+sys.path.append(sys.argv[1].rpartition("/mesh_clients/")[0])
+try:
+    from mesh_clients.thin import main
+except ImportError:
+    sys.exit()
+main(sys.argv[2:])
+"""
+"""What `hot.py` does, for a hook. Of a script that is gone Python ends with 2, and for that Claude Code refuses the prompt."""
 
 
 def own_home(environ: "Mapping[str, str]") -> str:
@@ -34,7 +45,8 @@ def data_directory(environ: "Mapping[str, str]") -> bytes:
 def hot_command(verb: str, home: str) -> list[str]:
     """`hook`, `statusline` or `mcp` as an argument list."""
     script = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + "/hot.py"
-    return [sys.executable, "-IS", script, verb, *(["--home", home] if home else [])]
+    start = ["-IS", "-c", HOOK] if verb == "hook" else ["-IS"]
+    return [sys.executable, *start, script, verb, *(["--home", home] if home else [])]
 
 
 def is_hot_command(words: "list[str]", verb: str) -> bool:

@@ -72,7 +72,7 @@ def _mend_refused(app: "App", mesh: Mesh) -> str:
     if mesh.turned_out:
         return (
             f"ask an owner or admin of it: if this machine was taken out, mesh leave {mesh.slug} clears it away, "
-            "and a new invite lets it in"
+            "and a new invite may let it in again"
         )
     if mesh.active and app.node.device not in mesh.state.devices:
         return "another machine has to let this restored one in: mesh restore FILE shows how"

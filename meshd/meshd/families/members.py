@@ -90,7 +90,7 @@ async def list_devices(call: Call, request: ListDevices) -> DevicesAnswer:
             online=listed.active and (device == call.app.node.device or call.app.board.is_online(mesh.id, device)),
             seen_ms=heard.at_ms if (heard := call.app.board.of(mesh.id, device)) is not None else 0,
             added_ms=added.get(device, 0),
-            added_by=describe_device(mesh, listed.added_by) if listed.added_by in state.devices else "recovery key",
+            added_by=describe_device(mesh, listed.added_by),
         )
         for device, listed in islice(state.devices.items(), MAX_ROWS)
     ]

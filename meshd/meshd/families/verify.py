@@ -76,6 +76,6 @@ def _same(number: SafetyNumber, told: str) -> bool:
 
 
 def _signer(call: Call, mesh: Mesh, seq: int) -> str:
-    """Who signed a record: a member's name and his device."""
+    """Who signed a record."""
     record = Record.decode(store.read_record(call.app.node.db.reader, mesh.id, seq))
-    return describe_device(mesh, record.signer) if record.signer in mesh.state.devices else record.signer.hex()[:8]
+    return describe_device(mesh, record.signer)

@@ -21,11 +21,12 @@ class BadPromptRow(Answer, frozen=True):
 
 
 class PromptsAnswer(Answer, frozen=True):
-    """What the folder holds. `trouble` says why nothing of it is read."""
+    """What the folder holds; `more` files of it are not named here. `trouble` says why nothing of it is read."""
 
     folder: str
     prompts: list[PromptRow]
     bad: list[BadPromptRow]
+    more: int
     trouble: str
 
 

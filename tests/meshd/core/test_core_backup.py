@@ -181,6 +181,8 @@ async def test_with_all_machines_lost_the_recovery_key_lets_a_new_one_in(world: 
     assert state.member_of(device(new)).role == "owner"  # type: ignore[union-attr]
     await world.until(lambda: bob.mesh().state.is_active(device(new)), what="bob knows the new machine")
     assert await bob.refusal("message.send", to="ann", message="a secret") == "peer_changed"
+    (came,) = (await bob.call("verify.show", peer="ann"))["changes"]
+    assert (came["device"], came["signed_by"]) == (device(new).hex()[:16], "the recovery key")
     await talk(world, new, bob)
     assert (await new.call("mesh.invite"))["url"]
     assert recovery_key(new.app.node, new.mesh()) is not None

@@ -233,6 +233,25 @@ async def test_too_much_at_once_and_what_is_held_have_reasons_of_their_own(
     assert f"{found.code}: {found.text}".startswith(says)
 
 
+@pytest.mark.parametrize(
+    ("change", "rung", "pause_s", "says"),
+    [
+        ({"alive": False}, "inbox", 0, "1 message waits for it"),
+        ({"mode": "off"}, "pull", 0, "(mode off); 1 message waits"),
+        ({}, "pull", 0, "1 message waits until its agent calls check_messages"),
+        ({}, "inbox", 9, "share of pushes for this minute; 1 message waits"),
+        ({}, "inbox", 0, "1 message is on the way to it"),
+    ],
+)
+async def test_one_message_is_one(
+    world: World, change: dict[str, str | bool], rung: str, pause_s: float, says: str
+) -> None:
+    _, _, session = await live(world)
+    for name, value in change.items():
+        setattr(session, name, value)
+    assert says in why_stuck(session, rung, Backlog(1, pause_s=pause_s), None, 0).text
+
+
 async def test_why_knows_what_is_held_of_a_session(world: World) -> None:
     ann, bob = await world.mesh("ann", "bob")
     await bob.claude("web")
