@@ -225,7 +225,8 @@ def run_until_ready(command: tuple[str, ...], environ: dict[str, str], data: byt
             if status is None:
                 return
             if status != ALREADY_RUNNING:
-                raise NotStarted(read_reason(data, start) or f"it ended at once with status {status}")
+                look = f"its log is {os.fsdecode(log_path(data))}"
+                raise NotStarted(read_reason(data, start) or f"it ended at once with status {status}; {look}")
             time.sleep(AGAIN)
             if has_found_way(data, deadline):
                 return

@@ -37,6 +37,8 @@ WHY: Final = {
     "not_permitted": "your role does not allow that in {mesh}: {managers} may",
     "role_too_high": "that concerns a role above yours in {mesh}: an owner may do it",
     "own_removal": "nobody removes himself: another member who may, or another device of yours, has to do it",
+    "unknown_member": "somebody else was quicker: that member is not in {mesh} any more",
+    "unknown_device": "somebody else was quicker: that machine is not in {mesh} any more",
     "last_signer": "{mesh} would be left without an owner who can sign: make somebody else an owner first",
 }
 

@@ -279,3 +279,8 @@ def test_inside_an_agents_sandbox_the_command_says_where_to_start_it(environ: di
     assert done.returncode == 69
     assert b"start it outside: mesh up" in done.stderr
     assert os.listdir(home) == []
+
+
+def test_a_daemon_that_ends_without_a_word_leaves_a_hint_where_to_look(environ: dict, home: Path) -> None:
+    done = start_with(environ, [sys.executable, "-c", "import sys; sys.exit(3)"])
+    assert done.stdout == f"it ended at once with status 3; its log is {home}/logs/daemon.log\n"

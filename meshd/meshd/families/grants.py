@@ -1,7 +1,6 @@
 """What members may do beside their roles, on the chain; and what this person lets a peer do, on this machine."""
 
 from collections.abc import Collection, Sequence
-from itertools import islice
 from typing import Final
 
 from mesh_protocol import chain
@@ -28,11 +27,11 @@ from meshd.grants import BLOCK, granted
 from meshd.local.dispatch import Call, handles
 from meshd.membership import Person, active_mesh, find_peer, find_person, list_people
 from meshd.mesh import Mesh
+from meshd.pages import Page
 from meshd.removal import change_and_close
 from meshd.store import trust as store
 from meshd.store.trust import TrustRow
 
-MAX_ROWS: Final = 200
 MAX_NAMED: Final = 100
 ID_DIGITS: Final = 12
 """Of an invite's id, as mesh invites shows it."""
@@ -92,7 +91,8 @@ def _records(mesh: Mesh, member: Member, wanted: frozenset[str]) -> Sequence[Bod
 async def list_rights(call: Call, request: ListRights) -> RightsAnswer:
     mesh = active_mesh(call.app.node, request.mesh)
     people = [person for person in list_people(mesh) if person.state == "member"]
-    return RightsAnswer(members=[_rights(mesh, each) for each in people[:MAX_ROWS]], more=len(people) > MAX_ROWS)
+    rows = Page().take(_rights(mesh, each) for each in people)
+    return RightsAnswer(members=rows, more=len(rows) < len(people))
 
 
 def _rights(mesh: Mesh, person: Person, closed: Sequence[InviteId] = ()) -> MemberRights:
@@ -160,15 +160,15 @@ async def list_grants(call: Call, request: ListGrants) -> GrantsAnswer:
         mesh, person = find_peer(node, request.mesh, request.peer)
         return GrantsAnswer(peers=[_standing(call, mesh, person)], more=False)
     meshes = [node.find_mesh(request.mesh)] if request.mesh or not node.meshes else list(node.meshes.values())
-    found = (
+    found = [
         (mesh, person)
         for mesh in meshes
         if mesh.active
         for person in list_people(mesh)
         if person.state == "member" and person.member.member_id != mesh.row.member
-    )
-    rows = [_standing(call, mesh, person) for mesh, person in islice(found, MAX_ROWS + 1)]
-    return GrantsAnswer(peers=rows[:MAX_ROWS], more=len(rows) > MAX_ROWS)
+    ]
+    rows = Page().take(_standing(call, mesh, person) for mesh, person in found)
+    return GrantsAnswer(peers=rows, more=len(rows) < len(found))
 
 
 def _standing(call: Call, mesh: Mesh, person: Person) -> GrantRow:

@@ -30,9 +30,9 @@ from meshd.link.meshlink import MeshLink
 from meshd.local.dispatch import Call, handles
 from meshd.membership import active_mesh, describe_device, list_people
 from meshd.mesh import Mesh
+from meshd.pages import Page
 from meshd.removal import change_rights, while_online
 
-MAX_ROWS: Final = 200
 MAX_NAMED: Final = 100
 
 
@@ -96,8 +96,9 @@ async def list_invites(call: Call, request: ListInvites) -> InvitesAnswer:
         if request.all or _state(invite, now) == "open" or any(each.invite_id == invite.invite_id for each in waiting)
     ]
     asking = [_joiner(mesh, each) for each in waiting]
-    more = len(rows) > MAX_ROWS or len(asking) > MAX_NAMED
-    return InvitesAnswer(invites=rows[:MAX_ROWS], waiting=asking[:MAX_NAMED], more=more)
+    page = Page()
+    waits, shown = page.take(asking, spare=2), page.take(rows)
+    return InvitesAnswer(invites=shown, waiting=waits, more=len(shown) < len(rows) or len(waits) < len(asking))
 
 
 def _joined(mesh: Mesh) -> dict[InviteId, list[str]]:

@@ -1,7 +1,6 @@
 """Members and devices: listing them, taking them out, giving them roles."""
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Final
 
 from mesh_protocol import chain
@@ -40,11 +39,10 @@ from meshd.membership import (
     list_people,
 )
 from meshd.mesh import Mesh
+from meshd.pages import Page
 from meshd.removal import Outcome, change_and_close, change_rights, remove, wait_confirmed
 from meshd.store.devices import read_devices
 
-MAX_ROWS: Final = 200
-"""Rows that one answer holds whatever is in them."""
 MAX_NAMED: Final = 100
 ID_DIGITS: Final = 12
 """Of an invite's id, as mesh invites shows it."""
@@ -54,7 +52,8 @@ ID_DIGITS: Final = 12
 async def list_members(call: Call, request: ListMembers) -> MembersAnswer:
     mesh = active_mesh(call.app.node, request.mesh)
     people = list_people(mesh)
-    return MembersAnswer(members=[_row(mesh, each) for each in people[:MAX_ROWS]], more=len(people) > MAX_ROWS)
+    rows = Page().take(_row(mesh, each) for each in people)
+    return MembersAnswer(members=rows, more=len(rows) < len(people))
 
 
 def _row(mesh: Mesh, person: Person) -> MemberRow:
@@ -78,7 +77,7 @@ async def list_devices(call: Call, request: ListDevices) -> DevicesAnswer:
     state = mesh.state
     names = {person.member.member_id: person.name for person in list_people(mesh)}
     added = {call.app.node.device: mesh.row.created_ms, **read_devices(call.app.node.db.reader, mesh.id)}
-    rows = [
+    rows = Page().take(
         DeviceRow(
             device=device.hex(),
             member=names[listed.member_id],
@@ -92,9 +91,9 @@ async def list_devices(call: Call, request: ListDevices) -> DevicesAnswer:
             added_ms=added.get(device, 0),
             added_by=describe_device(mesh, listed.added_by),
         )
-        for device, listed in islice(state.devices.items(), MAX_ROWS)
-    ]
-    return DevicesAnswer(devices=rows, more=len(state.devices) > MAX_ROWS)
+        for device, listed in state.devices.items()
+    )
+    return DevicesAnswer(devices=rows, more=len(rows) < len(state.devices))
 
 
 @handles(RemoveMember)
@@ -125,8 +124,8 @@ async def _remove(call: Call, request: RemoveMember | Kick | Ban, *, ban: bool) 
 async def list_removed(call: Call, request: ListRemovals) -> RemovalsAnswer:
     mesh = active_mesh(call.app.node, request.mesh)
     removals = list_removals(mesh.state)
-    rows = [_removal(call, mesh, each) for each in removals[: request.limit]]
-    return RemovalsAnswer(removals=rows, more=len(removals) > request.limit)
+    rows = Page().take(_removal(call, mesh, each) for each in removals[: request.limit])
+    return RemovalsAnswer(removals=rows, more=len(rows) < len(removals))
 
 
 def _removal(call: Call, mesh: Mesh, removal: Removal) -> RemovalRow:
