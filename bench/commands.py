@@ -9,7 +9,7 @@ from bench.figures import Figure
 from bench.install import environment
 from bench.machines import Pair, ask
 from bench.spawning import Program, time_programs
-from mesh_clients.install.programs import HOOK
+from mesh_clients.install.programs import HOOK, LINE
 
 ROUNDS: Final = 60
 HOT_LIMIT: Final = 1.6
@@ -42,7 +42,7 @@ def measure_commands(bin_folder: Path, pair: Pair) -> list[Figure]:
             Program(PLAIN, [python, "-c", "pass"], env),
             Program("mesh statusline", [mesh, "statusline"], env, SESSION, b"mesh"),
             Program("mesh hook", [mesh, "hook"], env, SESSION),
-            Program("hot.py statusline", [python, "-IS", hot, "statusline"], env, SESSION, b"mesh"),
+            Program("hot.py statusline", [python, "-IS", "-c", LINE, hot, "statusline"], env, SESSION, b"mesh"),
             Program("hot.py hook", [python, "-IS", "-c", HOOK, hot, "hook"], env, SESSION),
             Program("mesh peers", [mesh, "peers"], env, says=b"ben"),
             Program("mesh send", [mesh, "send", "ben", "the build is green"], env, says=b"queued"),
@@ -57,7 +57,7 @@ def measure_commands(bin_folder: Path, pair: Pair) -> list[Figure]:
     return [
         figure("mesh statusline", BARE, HOT_LIMIT),
         figure("mesh hook", BARE, HOT_LIMIT),
-        figure("hot.py statusline", BARE, HOT_LIMIT, "the form that settings files name: python -IS …/hot.py"),
+        figure("hot.py statusline", BARE, HOT_LIMIT, "the form that settings files name: python -IS -c … …/hot.py"),
         figure("hot.py hook", BARE, HOT_LIMIT, "the form that settings files name: python -IS -c … …/hot.py"),
         figure("mesh peers", PLAIN, SHORT_LIMIT),
         figure("mesh send", PLAIN, SHORT_LIMIT, "with its commit to the outbox"),

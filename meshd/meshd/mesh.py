@@ -14,6 +14,7 @@ from mesh_protocol.members import ChainState, Member, extend
 from mesh_protocol.names import compare_form, member_subject, open_name
 from mesh_protocol.seals import MeshKeys
 from mesh_protocol.tip import TipRef
+from mesh_protocol.wire.errors import MeshError
 from meshd.branches import Fork
 from meshd.confirming import Confirmations
 from meshd.doubts import Doubts
@@ -140,6 +141,13 @@ class Mesh:
     def active(self) -> bool:
         """This machine is a member and holds the keys."""
         return self.row.state == "active" and self.keys is not None and self.chain is not None
+
+    @property
+    def failed_why(self) -> str:
+        """Why this machine was never let in, as it is said to a person; empty while nothing forbids it."""
+        if not self.row.trouble:
+            return ""
+        return MeshError(self.row.trouble, when="meanwhile", why="this machine was not signed in").message
 
     def move_link(self, event: LinkEvent, now_ms: int, why: str = "") -> None:
         """Apply a link event."""

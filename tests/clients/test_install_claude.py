@@ -89,6 +89,15 @@ def test_a_users_command_that_fails_or_says_nothing_does_not_blank_ours(theirs: 
 
 
 @pytest.mark.parametrize(
+    ("former", "says"), [(None, b""), ({"type": "command", "command": "sed s/^/got:/; echo"}, b"got:{}\n")]
+)
+def test_a_status_line_whose_files_are_gone_says_so_below_the_users_own(former: dict | None, says: bytes) -> None:
+    line = claude.status_line(former, "")
+    line["command"] = str(line["command"]).replace(programs.SCRIPT, f"/gone{programs.SCRIPT}")
+    assert printed(line) == says + b"mesh: its files are gone (mesh install)\n"
+
+
+@pytest.mark.parametrize(
     ("refresh", "within"), [(None, "3000"), (1, "600"), (2, "1200"), (60, "3000"), (0.2, "600"), ("x", "600")]
 )
 def test_the_users_command_has_less_time_than_a_refresh(refresh: object, within: str) -> None:

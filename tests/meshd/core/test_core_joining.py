@@ -120,7 +120,10 @@ async def test_of_two_joiners_with_one_invite_exactly_one_is_let_in(world: World
     inside, outside = (eve, carl) if eve.mesh().active else (carl, eve)
     assert not outside.mesh().active
     status = await status_of(outside)
-    assert (status["state"], status["trouble"]) == ("failed", "invite_used")
+    assert status["state"] == "failed"
+    assert status["trouble"] == "this invite was used already: ask for a new one (mesh invite)"
+    (check,) = [row for row in (await outside.call("daemon.doctor"))["checks"] if row["name"].startswith("mesh ")]
+    assert (check["ok"], check["text"]) == ("bad", "not let in: this invite was used already")
     assert sorted(bob.mesh().names.values()) == sorted(["ann", "bob", inside.name])
     await outside.restart()
     await world.settle(60)
