@@ -45,11 +45,11 @@ def frame_of(machine: Machine, *sessions: SessionView, **changes: object) -> byt
     """A frame that a machine signs, changed as told."""
     mesh, node = machine.mesh(), machine.app.node
     assert mesh.keys is not None
-    key = mesh.keys.epochs[1]
+    key = mesh.keys.epochs[mesh.state.epoch]
     frame = LiveFrame(
         mesh_id=mesh.id,
         device=node.device,
-        epoch=1,
+        epoch=mesh.state.epoch,
         generation=node.generation,
         n=10_000,
         channel=channel_id(key, CHANNEL),
@@ -202,6 +202,24 @@ async def test_a_frame_with_a_higher_number_is_heard_and_a_lower_generation_is_n
     assert board.of(mesh.id, bob.app.node.device) == heard
     board.hear(mesh, frame_of(bob, view("newer"), generation=9, n=1))
     assert board.of(mesh.id, bob.app.node.device) != heard
+
+
+async def test_who_is_first_heard_under_a_newer_key_is_answered_once(world: World) -> None:
+    ann, bob, _ = await world.mesh("ann", "bob", "cid")
+    board, mesh, bobs = ann.app.board, ann.mesh(), bob.app.node.device
+    before = board.of(mesh.id, bobs)
+    assert before is not None
+    assert not board.hear(mesh, frame_of(bob, view("old key")))
+    await ann.call("member.remove", peer="cid", wait_s=0)
+
+    def have_new_key() -> bool:
+        keys = [machine.mesh().keys for machine in (ann, bob)]
+        return all(each is not None and 2 in each.epochs for each in keys)
+
+    await world.until(have_new_key, what="both hold the new key")
+    board._heard[mesh.id, bobs] = before  # as if nothing had come under the new key yet
+    heard = [board.hear(mesh, frame_of(bob, view("new key"), n=number)) for number in (10_001, 10_002)]
+    assert heard == [True, False]
 
 
 @pytest.mark.parametrize(
