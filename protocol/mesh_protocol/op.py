@@ -191,7 +191,17 @@ def read_request(operation: Operation, params: Params, body: bytes = b"", *, new
     try:
         return msgspec.convert(params, operation.request, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
-        raise MeshError("bad_request", what=f"{operation.method}: {error}") from None
+        raise MeshError("bad_request", what=f"{operation.method}: {describe_misfit(error)}") from None
+
+
+def describe_misfit(error: msgspec.ValidationError) -> str:
+    """What does not fit its declaration, for a person: the parameter first, without msgspec's way to it."""
+    what, _, place = str(error).replace("`", "").partition(" - at $")
+    missing = what.removeprefix("Object missing required field ")
+    if missing != what:
+        what = f"{missing} is missing"
+    place = place.strip(".")
+    return f"{place}: {what[:1].lower()}{what[1:]}" if place else what
 
 
 def write_answer(answer: Answer) -> dict[str, JsonValue]:
@@ -222,4 +232,4 @@ def read_answer(kind: type[A], result: JsonValue) -> A:
     try:
         return msgspec.convert(result, kind, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
-        raise MeshError("bad_request", what=f"answer: {error}") from None
+        raise MeshError("bad_request", what=f"answer: {describe_misfit(error)}") from None

@@ -142,6 +142,19 @@ def test_a_wrong_parameter_is_refused_and_the_method_named(params):
     assert error.message.startswith("test.send: ")
 
 
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"to": "bob", "limit": 51}, "limit: expected int <= 50"),
+        ({"to": "bob", "tags": [1]}, "tags[0]: expected str, got int"),
+        ({"lane": "now"}, "to is missing"),
+        ({"to": "bob", "lane": "soon"}, "lane: invalid enum value 'soon'"),
+    ],
+)
+def test_a_refusal_says_which_parameter_in_a_persons_words(params, said):
+    assert refusal(operation_of(Send), params).message == f"test.send: {said}"
+
+
 @pytest.mark.parametrize("size", [0, 15, 17, 32])
 def test_an_id_of_another_length_is_refused(size):
     assert refusal(operation_of(Strict), {"id": bytes(size)}).code == "bad_request"
