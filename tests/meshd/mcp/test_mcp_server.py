@@ -203,7 +203,7 @@ async def test_a_second_call_with_a_running_id_is_refused(nursery: trio.Nursery)
 @pytest.mark.parametrize(
     ("name", "arguments", "says"),
     [
-        ("send_message", {"to": "bob"}, "bad_request: message.send: Object missing required field `message`"),
+        ("send_message", {"to": "bob"}, "bad_request: message.send: message is missing"),
         ("send_message", {"to": "bob", "message": "x", "loud": 1}, "unknown_field: message.send has no field loud"),
         (
             "send_message",
@@ -211,7 +211,7 @@ async def test_a_second_call_with_a_running_id_is_refused(nursery: trio.Nursery)
             "unknown_field: send_message has no field wait",
         ),
         ("send_message", {"to": "bob", "message": "x" * 65_537}, "bad_request: message.send:"),
-        ("set_status", {"status": "asleep"}, "bad_request: presence.status: Invalid enum value 'asleep'"),
+        ("set_status", {"status": "asleep"}, "bad_request: presence.status: status: invalid enum value 'asleep'"),
     ],
 )
 async def test_wrong_arguments_are_a_tool_error_that_the_agent_can_mend(
