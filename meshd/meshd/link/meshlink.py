@@ -66,6 +66,8 @@ OWN_RETRY_S: Final = 5.0
 ALARM_PAUSE_S: Final = 1.0
 """A broker under alarm that says something new is asked no sooner again."""
 PRESENCE_MIN_S: Final = 1.0
+SILENT_S: Final = 10.0
+"""After a goodbye nothing is said that takes it back, as what was due beside it would. A leave that failed is over by then."""
 MAX_REQUESTS: Final = 128
 """Requests to join that may wait for us: twice what a broker keeps of a mesh."""
 
@@ -110,6 +112,7 @@ class MeshLink:
     _syncing: trio.Lock = field(default_factory=trio.Lock)
     _broker_lost: bool = False
     """It was restored from a backup, as far as this connection has shown."""
+    _silent_until: float = -math.inf
     _denied: bool = False
     """A signer said no to our request to join."""
 
@@ -367,6 +370,11 @@ class MeshLink:
         """Send our presence now; not under an older key than the chain's newest, which somebody removed may hold."""
         if self.mesh.keys is None or self.mesh.state.epoch not in self.mesh.keys.epochs:
             return
+        now = trio.current_time()
+        if online and now < self._silent_until:
+            return
+        if not online:
+            self._silent_until = now + SILENT_S
         for channel, frame in self.parts.board.frames(self.mesh, self.parts.views(self.mesh), online=online):
             await self.greeting.connection.notify(LIVE_PUBLISH, {"mesh": self.mesh.id, "channel": channel}, frame)
 

@@ -9,6 +9,7 @@ import trio
 from mesh_protocol.live import LiveFrame, channel_id, open_live, seal_live
 from mesh_protocol.wire.codec import decode
 from mesh_protocol.wire.framing import split_message
+from meshd.link.meshlink import PRESENCE_MIN_S
 from meshd.presence import CHANNEL, INTERVAL_S, LEASE_MS, MAX_SKEW_MS, Presence, SessionView
 from world.machine import Machine
 from world.network import Change
@@ -202,6 +203,17 @@ async def test_a_frame_with_a_higher_number_is_heard_and_a_lower_generation_is_n
     assert board.of(mesh.id, bob.app.node.device) == heard
     board.hear(mesh, frame_of(bob, view("newer"), generation=9, n=1))
     assert board.of(mesh.id, bob.app.node.device) != heard
+
+
+async def test_nothing_is_published_behind_a_goodbye(world: World) -> None:
+    ann, bob = await world.mesh("ann", "bob")
+    await trio.sleep(PRESENCE_MIN_S * 2)
+    for pause in (0.01, PRESENCE_MIN_S - 0.03):  # published at once, and again as soon as that is allowed
+        bob.app.brokers.presence_changed()
+        await trio.sleep(pause)
+    await bob.stop()
+    await trio.sleep(1)
+    assert not online(ann, bob)
 
 
 async def test_who_is_first_heard_under_a_newer_key_is_answered_once(world: World) -> None:
