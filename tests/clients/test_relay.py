@@ -54,7 +54,7 @@ def test_the_probe_is_answered_though_no_daemon_is_there(environ: dict) -> None:
 def test_a_restart_in_the_middle_of_a_call_loses_nothing_and_repeats_nothing(scripted: Scripted, environ: dict) -> None:
     scripted.on_line = lambda talker, message: echo(talker, message) if message.get("id") in (0, 1) else None
     scripted.start()
-    with McpClient(environ) as client:
+    with McpClient(environ, "--no-start") as client:  # a real one would come between the two
         client.ask(request(0, "initialize"))
         client.say({"method": "notifications/initialized", "jsonrpc": "2.0"})
         client.ask(request(1, name="done"))
