@@ -128,17 +128,6 @@ def last_failure(environ: Mapping[str, str], home: bytes) -> str:
         os.close(lock)
 
 
-def answers(data: bytes) -> bool:
-    """Whether a daemon accepts connections. Raises `thin.NotTrusted`."""
-    try:
-        thin.connect(thin.socket_path(data)).close()
-    except thin.NotTrusted:
-        raise
-    except thin.NoDaemon:
-        return False
-    return True
-
-
 def serves(data: bytes, deadline: float) -> bool:
     """Whether a daemon accepts connections and goes on to answer: it listens before it has opened its keys and its database,
     and ends where it cannot. One that is still at it at the `deadline` is taken for one that will. Raises `thin.NotTrusted`.

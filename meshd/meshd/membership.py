@@ -1,10 +1,10 @@
 """The members of a mesh by the names that people call them, those who were removed included."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mesh_protocol.chain_state import Device, Member
-from mesh_protocol.ids import DeviceId
+from mesh_protocol.ids import DeviceId, InviteId
 from mesh_protocol.names import compare_form
 from mesh_protocol.wire.errors import MeshError
 from meshd.mesh import Mesh
@@ -13,6 +13,9 @@ from meshd.node import Node
 MAX_CANDIDATES = 10
 MIN_PREFIX = 8
 """Hex digits that begin an id."""
+INVITE_DIGITS = 12
+MAX_NAMED = 100
+"""Devices or invites that an answer names of one kind."""
 
 
 def active_mesh(node: Node, wanted: str) -> Mesh:
@@ -86,6 +89,16 @@ def device_state(device: Device) -> str:
     if device.active:
         return "active"
     return "revoked" if device.revoked else "removed"
+
+
+def name_devices(mesh: Mesh, devices: Sequence[DeviceId]) -> list[str]:
+    """What they are called; of very many the first ones."""
+    return [describe_device(mesh, device) for device in devices[:MAX_NAMED]]
+
+
+def name_invites(invites: Sequence[InviteId]) -> list[str]:
+    """The beginnings of their ids, as `mesh invites` shows them; of very many the first ones."""
+    return [invite.hex()[:INVITE_DIGITS] for invite in invites[:MAX_NAMED]]
 
 
 def describe_device(mesh: Mesh, device: DeviceId) -> str:

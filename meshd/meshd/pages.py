@@ -10,27 +10,32 @@ from mesh_protocol.op import Answer
 MAX_BYTES: Final = 56 * 1024
 MAX_ELEMENTS: Final = 3_800
 """Of the rows in one answer: a header holds 64 KiB and 4,096 elements, of which the rest of the answer takes some."""
+MAX_BODY: Final = 900_000
+"""Bytes of text in one answer; a frame's body holds 1 MiB."""
 
 Row = TypeVar("Row", bound=Answer)
 
 
 class Page:
-    """The room of one answer. Two lists may share it."""
+    """The room of one answer. Two lists may share it. `beside` names a text of each row that travels in the body."""
 
-    def __init__(self) -> None:
-        self._bytes = MAX_BYTES
-        self._elements = MAX_ELEMENTS
+    def __init__(self, size: int = MAX_BYTES, elements: int = MAX_ELEMENTS, *, beside: str = "") -> None:
+        self._bytes = size
+        self._elements = elements
+        self._body = MAX_BODY
+        self._beside = beside
 
     def take(self, rows: Iterable[Row], *, spare: int = 1) -> list[Row]:
         """The first of `rows`, as many as there is room for: one of `spare` parts of what is left."""
         taken = []
         room, elements = self._bytes // spare, self._elements // spare
         for row in rows:
-            size, count = len(msgspec.msgpack.encode(row)), _count(row)
-            if size > room or count > elements:
+            body = len(getattr(row, self._beside).encode()) if self._beside else 0
+            size, count = len(msgspec.msgpack.encode(row)) - body, _count(row)
+            if size > room or count > elements or body > self._body:
                 break
             room, elements = room - size, elements - count
-            self._bytes, self._elements = self._bytes - size, self._elements - count
+            self._bytes, self._elements, self._body = self._bytes - size, self._elements - count, self._body - body
             taken.append(row)
         return taken
 

@@ -1,7 +1,7 @@
 """Backups: made, checked, and come back from."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import apsw
 
@@ -33,7 +33,7 @@ from meshd.gathering import PIECE, gather, may_be_restored
 from meshd.grants import name_managers
 from meshd.keys.states import KeysNotReady
 from meshd.local.dispatch import Call, handles
-from meshd.membership import describe_device, find_person
+from meshd.membership import find_person, name_devices
 from meshd.recovering import admit_restored, keep_place, read_code, recover, write_code
 from meshd.recovery import print_recovery, recovery_seed
 from meshd.restoring import Genuine, known_as_device, plant_as_new, plant_as_same, verify_backup
@@ -42,7 +42,6 @@ from meshd.store.recovery import drop_sealed, set_backed_up
 if TYPE_CHECKING:
     from meshd.app import App
 
-MAX_NAMED: Final = 100
 T = TypeVar("T")
 
 
@@ -141,7 +140,7 @@ async def _restore_one(app: "App", backup: Backup, genuine: Genuine, *, lost: bo
     if entry.recovery:
         try:
             taken = await recover(app, mesh, entry.recovery, lost=lost)
-            gone = [describe_device(mesh, device) for device in taken[:MAX_NAMED]]
+            gone = name_devices(mesh, taken)
         except MeshError as error:
             why = error.message
     app.brokers.add(mesh)
@@ -163,7 +162,7 @@ async def restore_device(call: Call, request: RestoreDevice) -> AdmittedDevice:
         member=person.name,
         mesh=mesh.slug,
         epoch=made.state.epoch,
-        unsealed=[describe_device(mesh, device) for device in made.unsealed[:MAX_NAMED]],
+        unsealed=name_devices(mesh, made.unsealed),
     )
 
 

@@ -25,16 +25,13 @@ from mesh_protocol.rights import PERMISSIONS, ROLES
 from mesh_protocol.wire.errors import MeshError
 from meshd.grants import BLOCK, granted
 from meshd.local.dispatch import Call, handles
-from meshd.membership import Person, active_mesh, find_peer, find_person, list_people
+from meshd.membership import Person, active_mesh, find_peer, find_person, list_people, name_invites
 from meshd.mesh import Mesh
 from meshd.pages import Page
 from meshd.removal import change_and_close
 from meshd.store import trust as store
 from meshd.store.trust import TrustRow
 
-MAX_NAMED: Final = 100
-ID_DIGITS: Final = 12
-"""Of an invite's id, as mesh invites shows it."""
 SIGNING: Final = frozenset({"invite", "manage_permissions"})
 """What a member needs a device for that signs for the mesh."""
 
@@ -105,7 +102,7 @@ def _rights(mesh: Mesh, person: Person, closed: Sequence[InviteId] = ()) -> Memb
         permissions=[key for key in PERMISSIONS if key in member.permissions],
         own=member.policy is not None,
         signer=any(device in mesh.state.signers for device in mesh.state.active_devices(member.member_id)),
-        closed_invites=[invite.hex()[:ID_DIGITS] for invite in closed[:MAX_NAMED]],
+        closed_invites=name_invites(closed),
     )
 
 

@@ -1,7 +1,6 @@
 """Members and devices: listing them, taking them out, giving them roles."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from mesh_protocol import chain
 from mesh_protocol.chain import Body
@@ -37,15 +36,13 @@ from meshd.membership import (
     find_device,
     find_person,
     list_people,
+    name_devices,
+    name_invites,
 )
 from meshd.mesh import Mesh
 from meshd.pages import Page
 from meshd.removal import Outcome, change_and_close, change_rights, remove, wait_confirmed
 from meshd.store.devices import read_devices
-
-MAX_NAMED: Final = 100
-ID_DIGITS: Final = 12
-"""Of an invite's id, as mesh invites shows it."""
 
 
 @handles(ListMembers)
@@ -140,7 +137,7 @@ def _removal(call: Call, mesh: Mesh, removal: Removal) -> RemovalRow:
         record=removal.seq,
         devices=len(removal.devices),
         confirmed=count_others(mesh) - len(waiting),
-        waiting=[describe_device(mesh, device) for device in waiting[:MAX_NAMED]],
+        waiting=name_devices(mesh, waiting),
     )
 
 
@@ -169,7 +166,7 @@ async def set_role(call: Call, request: SetRole) -> MemberState:
         mesh=mesh.slug,
         role=request.role,
         state=person.state,
-        closed_invites=[invite.hex()[:ID_DIGITS] for invite in closed[:MAX_NAMED]],
+        closed_invites=name_invites(closed),
     )
 
 
@@ -209,8 +206,8 @@ async def _removed(
         epoch=outcome.epoch,
         devices=len(outcome.gone),
         invites_closed=len(outcome.invites),
-        invites=[invite.hex()[:ID_DIGITS] for invite in outcome.invites[:MAX_NAMED]],
+        invites=name_invites(outcome.invites),
         confirmed=count_others(mesh) - len(waiting),
-        waiting=[describe_device(mesh, device) for device in waiting[:MAX_NAMED]],
-        unsealed=[describe_device(mesh, device) for device in outcome.unsealed[:MAX_NAMED]],
+        waiting=name_devices(mesh, waiting),
+        unsealed=name_devices(mesh, outcome.unsealed),
     )

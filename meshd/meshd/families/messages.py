@@ -32,6 +32,7 @@ from meshd.local.dispatch import Call, handles
 from meshd.mentions import mentions
 from meshd.mesh import Mesh
 from meshd.outbox import Draft
+from meshd.pages import MAX_BODY
 from meshd.progress import RANK, how_far
 from meshd.sessions import Session
 from meshd.store import inbox as received
@@ -44,8 +45,6 @@ RESULT_CHARACTERS: Final = 30_000
 PART_CHARACTERS: Final = 30_000
 WHOLE_CHARACTERS: Final = 8 * 1024
 PREVIEW_CHARACTERS: Final = 2 * 1024
-MAX_BODY: Final = 900_000
-"""Bytes of text in one answer; a frame's body holds 1 MiB."""
 MAX_ROWS: Final = 85
 """Rows in one answer: a header has at most 4,096 elements, a row some 39 of them, an announced file 7."""
 MAX_AS_OF: Final = 50

@@ -22,13 +22,14 @@ from mesh_protocol.wire.errors import MeshError
 from meshd.families.groups import group_name, show_group
 from meshd.local.dispatch import Call, handles
 from meshd.mesh import Mesh
+from meshd.pages import Page
 from meshd.presence import SessionView
 from meshd.sessions import Session
 from meshd.status import Source
 
 MAX_BYTES: Final = 60 * 1024
 MAX_ELEMENTS: Final = 4_000
-"""Of the rows in one answer: a header holds 64 KiB and 4,096 elements; summaries travel in the body."""
+"""Of the rows in one answer, which holds little else; summaries travel in the body."""
 
 
 @handles(ListPeers)
@@ -41,19 +42,8 @@ async def list_peers(call: Call, request: ListPeers) -> PeersAnswer:
     rows = [
         row for mesh in meshes if mesh.active for row in (_in_group(call, mesh, group) if group else _rows(call, mesh))
     ]
-    kept = _fitting(rows)
+    kept = Page(MAX_BYTES, MAX_ELEMENTS, beside="summary").take(rows)
     return PeersAnswer(peers=kept, more=len(kept) < len(rows))
-
-
-def _fitting(rows: list[PeerRow]) -> list[PeerRow]:
-    """The first rows, as many as one answer holds."""
-    room, elements = MAX_BYTES, MAX_ELEMENTS
-    for place, row in enumerate(rows):
-        room -= len(msgspec.msgpack.encode(msgspec.structs.replace(row, summary="")))
-        elements -= 2 * len(PeerRow.__struct_fields__) + 1 + len(row.groups)
-        if room < 0 or elements < 0:
-            return rows[:place]
-    return rows
 
 
 def _in_group(call: Call, mesh: Mesh, group: str) -> list[PeerRow]:

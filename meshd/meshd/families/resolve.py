@@ -8,13 +8,12 @@ from mesh_protocol.pae import BadEncoding
 from mesh_protocol.wire.errors import MeshError
 from meshd.branches import Fork, Standing, only_there, signer_name
 from meshd.local.dispatch import Call, handles
-from meshd.membership import describe_device
+from meshd.membership import MAX_NAMED, name_devices
 from meshd.mesh import Mesh
 from meshd.recovery import parse_recovery
 from meshd.resolving import find_head, resolve, settles
 
 MAX_HEADS: Final = 32
-MAX_NAMED: Final = 100
 
 
 @handles(ListHeads)
@@ -66,7 +65,7 @@ async def choose(call: Call, request: Choose) -> ResolveAnswer:
         signed_by="the recovery key" if done.by_recovery else "this machine",
         members=len(mesh.state.members),
         lost=list(done.lost[:MAX_NAMED]),
-        unsealed=[describe_device(mesh, device) for device in done.unsealed[:MAX_NAMED]],
+        unsealed=name_devices(mesh, done.unsealed),
     )
 
 

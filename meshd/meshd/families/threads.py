@@ -2,15 +2,14 @@
 
 from typing import Final, NamedTuple, cast
 
-import msgspec
-
 from mesh_protocol.ids import MeshId
 from mesh_protocol.ops.fields import State
 from mesh_protocol.ops.threads import ReadThread, ThreadAnswer, ThreadRow
 from mesh_protocol.wire.errors import MeshError
 from meshd.contents import read_said
-from meshd.families.messages import MAX_BODY, id_range, mentions_reader, sender_name
+from meshd.families.messages import id_range, mentions_reader, sender_name
 from meshd.local.dispatch import Call, handles
+from meshd.pages import Page
 from meshd.progress import least
 from meshd.store import inbox as received
 from meshd.store import outbox as sent
@@ -21,9 +20,6 @@ from meshd.targets import EVERYBODY, GROUP
 
 MAX_NAMED: Final = 10
 """Recipients that are named of one message."""
-MAX_BYTES: Final = 56 * 1024
-MAX_ELEMENTS: Final = 3_800
-"""Of the rows in one answer: a header holds 64 KiB and 4,096 elements; texts travel in the body."""
 
 
 class Place(NamedTuple):
@@ -46,7 +42,7 @@ async def read_thread(call: Call, request: ReadThread) -> ThreadAnswer:
     rows = [*(_out_row(call, message) for message in own), *(_in_row(call, row) for row in came)]
     depths = _depths(rows)
     rows.sort(key=lambda row: (row.at_ms, depths[row.id]))
-    kept = _fitting(rows[-request.limit :])
+    kept = Page(beside="message").take(reversed(rows[-request.limit :]))[::-1]
     mesh = call.app.node.meshes.get(place.mesh)
     return ThreadAnswer(
         thread=place.conv.hex(),
@@ -88,18 +84,6 @@ def _depths(rows: list[ThreadRow]) -> dict[str, int]:
             up = answered[up]
         depths[row.id] = len(seen)
     return depths
-
-
-def _fitting(rows: list[ThreadRow]) -> list[ThreadRow]:
-    """The newest rows, as many as one answer holds."""
-    body, room, elements = MAX_BODY, MAX_BYTES, MAX_ELEMENTS
-    for count, row in enumerate(reversed(rows)):
-        body -= len(row.message.encode())
-        room -= len(msgspec.msgpack.encode(msgspec.structs.replace(row, message="")))
-        elements -= 2 * len(ThreadRow.__struct_fields__) + 1 + len(row.to)
-        if count and (body < 0 or room < 0 or elements < 0):
-            return rows[-count:]
-    return rows
 
 
 def _out_row(call: Call, message: MessageRow) -> ThreadRow:

@@ -42,31 +42,29 @@ _SPAN: Final = re.compile(r"([1-9]\d{0,3})d\Z")
 
 @handles(ShowUsage)
 async def show_usage(call: Call, request: ShowUsage) -> UsageAnswer:
-    from meshd.services.proxy.reports import NOTHING, list_limits, sum_all, sum_by, sum_window  # only where one asks
+    from meshd.services.proxy.reports import NOTHING, Sums, list_limits, sum_all, sum_by, sum_window  # only where asked
 
-    since = _since(call, request.since)
-    told: dict[str, object] = {"by": request.by, "since": since, "rows": [], "more": 0, "windows": [], "trouble": ""}
-    if not call.app.proxy.used:
-        return msgspec.convert({**NOTHING._asdict(), **told}, UsageAnswer)
-    service = call.app.proxy.service()
-    counts, now = service.recorder.counts, call.app.node.now()
+    since, trouble = _since(call, request.since), ""
+    groups, whole, windows = list[Sums](), NOTHING, list[WindowRow]()
+    if call.app.proxy.used:
+        service, now = call.app.proxy.service(), call.app.node.now()
+        counts = service.recorder.counts
 
-    def read_windows(db: "apsw.Connection") -> list[WindowRow]:
-        current = [limit for limit in list_limits(db) if not limit.until_ms or limit.until_ms > now]
-        return [WindowRow(*limit, *sum_window(db, limit)) for limit in current]
+        def read_windows(db: "apsw.Connection") -> list[WindowRow]:
+            current = [limit for limit in list_limits(db) if not limit.until_ms or limit.until_ms > now]
+            return [WindowRow(*limit, *sum_window(db, limit)) for limit in current]
 
-    groups, whole, windows = await service.ask(
-        lambda db: (sum_by(db, request.by, since), sum_all(db, since), read_windows(db))
-    )
+        groups, whole, windows = await service.ask(
+            lambda db: (sum_by(db, request.by, since), sum_all(db, since), read_windows(db))
+        )
+        trouble = f"{counts.lost} requests were not recorded: {counts.trouble}" if counts.lost else ""
     page = Page()
-    told["windows"] = [msgspec.structs.asdict(row) for row in page.take(windows)]
+    shown = page.take(windows)
     wanted = groups[request.skip : request.skip + request.limit]
-    rows = page.take(msgspec.convert(group._asdict(), UsageRow) for group in wanted)
-    told["rows"] = [msgspec.structs.asdict(row) for row in rows]
-    told["more"] = max(0, len(groups) - request.skip - len(rows))
-    if counts.lost:
-        told["trouble"] = f"{counts.lost} requests were not recorded: {counts.trouble}"
-    return msgspec.convert({**whole._asdict(), **told}, UsageAnswer)
+    rows = page.take(UsageRow(**group._asdict()) for group in wanted)
+    more = max(0, len(groups) - request.skip - len(rows))
+    sums = {name: value for name, value in whole._asdict().items() if name != "key"}
+    return UsageAnswer(**sums, by=request.by, since=since, rows=rows, more=more, windows=shown, trouble=trouble)
 
 
 @handles(ListConversations)

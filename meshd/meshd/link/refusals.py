@@ -48,7 +48,7 @@ def is_out(error: BaseException) -> bool:
 
 def is_turned_out(error: BaseException) -> bool:
     """Whether a broker that has the mesh turns this machine away from it, as it does with who was removed."""
-    return is_out(error) and isinstance(error, RemoteError) and error.code != "unknown_on_broker"
+    return isinstance(error, RemoteError) and error.code in OUT - {"unknown_on_broker"}
 
 
 def own_words(error: RemoteError, url: str) -> MeshError:
